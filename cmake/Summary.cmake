@@ -1,0 +1,1 @@
+message(STATUS "shardwise ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, io_uring ${SHARDWISE_HAS_URING}, HDF5 ${SHARDWISE_HAS_HDF5}, developer targets ${SHARDWISE_DEVELOPER}")

@@ -1,0 +1,6 @@
+add_library(shardwise_warnings INTERFACE)
+# GCC 12 sees an overflow that cannot happen inside boost::container::small_vector, hence no stringop-overflow.
+target_compile_options(shardwise_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Woverloaded-virtual
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>
+  $<$<BOOL:${SHARDWISE_WERROR}>:-Werror>)

@@ -1,0 +1,194 @@
+/// @file
+/// What one rank reads, sends, receives and places: pure data, computed from the catalog alone, the same way everywhere.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <boost/container/small_vector.hpp>
+
+#include <shardwise/architecture.hpp>
+#include <shardwise/catalog.hpp>
+#include <shardwise/dtype.hpp>
+#include <shardwise/placement.hpp>
+#include <shardwise/shape.hpp>
+
+namespace shardwise {
+
+/// The ranks of a job, data-parallel replica outermost: rank = replica * tp + tp rank.
+struct Mesh {
+    std::int64_t dp = 1;
+    std::int64_t tp = 1;
+    std::int64_t world() const noexcept { return dp * tp; }
+    std::int64_t tp_rank(std::int64_t rank) const noexcept { return rank % tp; }
+    bool operator==(Mesh const&) const = default;
+};
+
+/// How the bytes of one stored tensor reach the ranks that need them.
+enum class Strategy : std::uint8_t {
+    direct,       ///< every rank reads its own ranges
+    cooperative,  ///< every rank reads an equal stripe, then pieces are exchanged
+    shared,       ///< as cooperative, for bytes that every rank needs whole
+};
+char const* to_string(Strategy strategy) noexcept;
+
+/// What the caller wants: auto picks by cost for each tensor.
+enum class StrategyChoice : std::uint8_t { automatic, direct, cooperative };
+
+/// A loop over runs of bytes.
+struct CopyLoop {
+    std::uint64_t count = 1;
+    std::uint64_t source_stride = 0;  ///< bytes
+    std::uint64_t target_stride = 0;  ///< bytes
+    bool operator==(CopyLoop const&) const = default;
+};
+
+/// Evenly spaced runs of bytes and where they go: `for each loop, outermost first: copy run_bytes`.
+/// Loops are ordered by source stride and do not overlap in the source.
+struct CopyBlock {
+    std::uint32_t tensor = 0;       ///< index into Plan::tensors
+    std::uint64_t source = 0;       ///< first byte, relative to what the block is said to copy from
+    std::uint64_t target = 0;       ///< first byte inside the tensor's local storage
+    std::uint64_t run_bytes = 0;
+    boost::container::small_vector<CopyLoop, 2> loops;
+
+    /// Bytes moved in all.
+    std::uint64_t bytes() const noexcept;
+
+    /// Bytes from the first one read to the last, holes included.
+    std::uint64_t source_span() const noexcept;
+
+    bool operator==(CopyBlock const&) const = default;
+};
+
+/// Bytes [begin, begin + size_bytes) of a file of the catalog.
+struct FileRange {
+    std::uint32_t file = 0;
+    std::uint64_t begin = 0;
+    std::uint64_t size_bytes = 0;
+    std::uint64_t end() const noexcept { return begin + size_bytes; }
+    bool operator==(FileRange const&) const = default;
+};
+
+/// A part of a list of blocks.
+struct BlockRange {
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
+    bool operator==(BlockRange const&) const = default;
+};
+
+/// One read that only this rank needs. Sources of its blocks count from the range's first byte.
+struct DirectRead {
+    FileRange range;
+    BlockRange blocks;  ///< into Plan::direct_blocks
+};
+
+/// One read into this rank's slot of a wave. File byte `range.begin` lands at `slot_offset`, and both are the same
+/// modulo kSlotAlignment, so that direct I/O can land there.
+struct StagedRead {
+    FileRange range;
+    std::uint64_t slot_offset = 0;
+};
+
+/// Pieces between this rank's slot, or another's, and a rank's tensors. Sources count from the start of the slot of the
+/// rank that read. On the wire the runs of the blocks follow each other without gaps, in order.
+struct Delivery {
+    std::uint32_t peer = 0;  ///< receive: the rank that read; send: tp rank of the receivers, one in each replica
+    BlockRange blocks;       ///< into Plan::wave_blocks
+    std::uint64_t bytes = 0;
+};
+
+/// Bytes that are read once by all ranks together and then exchanged. Every rank has the same number of waves.
+struct Wave {
+    std::vector<StagedRead> reads;
+    std::vector<Delivery> receives;  ///< in order of peer; may include this rank itself
+    std::vector<Delivery> sends;     ///< in order of tp rank; includes this rank's own if other replicas exist
+};
+
+/// One tensor as this rank holds it.
+struct PlannedTensor {
+    std::string name;
+    std::vector<std::string> aliases;
+    DType dtype = DType::u8;
+    Shape global_shape;
+    Shape local_shape;
+    Placement placement;
+    std::uint64_t store_offset = 0;  ///< in the rank's store, a multiple of kStoreAlignment
+    std::uint64_t size_bytes = 0;    ///< of the local shape
+    std::uint64_t global_bytes = 0;
+};
+
+/// Bytes and counts over a plan, before anything is read.
+struct PlanTotals {
+    std::uint64_t needed_bytes = 0;     ///< stored bytes of this rank's tensors
+    std::uint64_t read_bytes = 0;       ///< this rank asks storage for
+    std::uint64_t requests = 0;
+    std::uint64_t received_bytes = 0;   ///< from other ranks
+    std::uint64_t messages = 0;         ///< deliveries from other ranks
+    std::uint64_t staging_bytes = 0;    ///< bound of all staging of this rank
+    std::uint64_t store_bytes = 0;
+};
+
+/// Bytes that took each strategy, over the whole checkpoint.
+struct StrategyBytes {
+    std::uint64_t direct = 0;
+    std::uint64_t cooperative = 0;
+    std::uint64_t shared = 0;
+};
+
+/// Slots and tensors begin at multiples of these.
+inline constexpr std::uint64_t kSlotAlignment = 4096;
+inline constexpr std::uint64_t kStoreAlignment = 256;
+
+/// Everything one rank does. Tensors are in plan order: by priority, then by name.
+struct Plan {
+    Mesh mesh;
+    std::int64_t rank = 0;
+    std::string architecture;
+    std::string plan_name;
+    std::string digest;  ///< of what all ranks must agree on; 32 hexadecimal digits
+
+    std::vector<FileRecord> files;
+    std::vector<PlannedTensor> tensors;
+    std::uint64_t store_bytes = 0;
+
+    std::vector<DirectRead> direct;
+    std::vector<CopyBlock> direct_blocks;
+    std::vector<Wave> waves;
+    std::vector<CopyBlock> wave_blocks;
+    std::uint32_t slot_count = 0;     ///< waves that may be in flight
+    std::uint64_t slot_bytes = 0;     ///< of one rank's slot
+    std::uint64_t request_bytes = 0;  ///< no read is longer
+    std::uint32_t direct_buffers = 0; ///< buffers of request_bytes for direct reads
+
+    StrategyBytes strategy_bytes;
+    PlanTotals totals;
+    std::vector<std::string> warnings;
+};
+
+/// What a file is known to be before planning; the same on every rank.
+struct FileFacts {
+    bool is_cached = false;  ///< nearly all of it lies in the page cache of every node
+};
+
+struct PlanOptions {
+    Mesh mesh;
+    std::string plan = "tp";
+    bool replicate_kv_heads = false;
+    bool strict_divisible = false;
+    std::vector<std::string> include;
+    std::vector<std::string> exclude;
+    std::vector<std::string> priority;  ///< shell patterns of names; tensors of an earlier one come first
+    StrategyChoice strategy = StrategyChoice::automatic;
+    std::uint64_t staging_bytes = 256ULL << 20U;  ///< bound of a rank's staging memory
+};
+
+/// The plan of @p rank.
+/// @param facts one entry a file of the catalog, or empty: nothing is cached.
+/// @throws Error input as map_parameters; Error memory naming the option when the staging budget is too small.
+Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, std::int64_t rank,
+               std::span<FileFacts const> facts = {});
+
+}  // namespace shardwise

@@ -1,0 +1,247 @@
+#include "catalog/file_set.hpp"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <unordered_map>
+
+#include <fmt/format.h>
+#include <simdjson.h>
+
+#include <shardwise/error.hpp>
+
+#include "util/file.hpp"
+#include "util/natural_order.hpp"
+#include "util/wire.hpp"
+
+namespace shardwise {
+namespace {
+
+namespace fs = std::filesystem;
+namespace dom = simdjson::dom;
+
+constexpr std::string_view kIndexEnding = ".safetensors.index.json";
+constexpr std::string_view kTensorEnding = ".safetensors";
+
+/// Starts of file names that hold the state of a training run, not a model.
+constexpr std::array<std::string_view, 5> kTrainingState = {"optimizer", "scheduler", "scaler", "training_args", "rng_state"};
+
+[[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
+
+bool is_training_state(std::string_view name) {
+    return std::any_of(kTrainingState.begin(), kTrainingState.end(),
+                       [&](std::string_view start) { return name.starts_with(start); });
+}
+
+/// Follows a hub cache folder to its main snapshot; any other folder is returned as it is.
+fs::path follow_hub_cache(fs::path const& folder) {
+    auto const main_ref = folder / "refs" / "main";
+    if (!fs::exists(main_ref) || !fs::is_directory(folder / "snapshots")) { return folder; }
+    std::string revision = read_text(main_ref.string());
+    revision.erase(revision.find_last_not_of(" \n\r\t") + 1);
+    auto const snapshot = folder / "snapshots" / revision;
+    if (revision.empty() || !fs::is_directory(snapshot)) {
+        refuse(fmt::format("{} names the snapshot '{}', which is not in {}", main_ref.string(), revision,
+                           (folder / "snapshots").string()));
+    }
+    return snapshot;
+}
+
+std::vector<std::string> names_with_ending(fs::path const& folder, std::string_view ending) {
+    std::vector<std::string> names;
+    for (auto const& entry : fs::directory_iterator(folder)) {
+        auto name = entry.path().filename().string();
+        if (name.ends_with(ending) && !name.starts_with('.')) { names.push_back(std::move(name)); }
+    }
+    std::sort(names.begin(), names.end(), natural_file_less);
+    return names;
+}
+
+/// The index of a folder; empty if it has none.
+std::string find_index(fs::path const& folder) {
+    auto const names = names_with_ending(folder, kIndexEnding);
+    std::string const usual = fmt::format("model{}", kIndexEnding);
+    if (std::find(names.begin(), names.end(), usual) != names.end()) { return (folder / usual).string(); }
+    if (names.size() > 1) {
+        refuse(fmt::format("{} holds {} index files ({}); name the one to load", folder.string(), names.size(),
+                           fmt::join(names, ", ")));
+    }
+    return names.empty() ? std::string() : (folder / names.front()).string();
+}
+
+/// An index must not reach out of its folder.
+void check_listed_name(std::string_view name) {
+    bool const is_plain = !name.empty() && fs::path(name).filename() == fs::path(name) && name != "." && name != "..";
+    if (!is_plain) { refuse(fmt::format("'{}' is not a plain file name", name)); }
+}
+
+void read_index(FileSet& files, fs::path const& folder) {
+    std::string text = read_text(files.index_path);
+    dom::parser parser;
+    dom::object document;
+    if (auto const error = parser.parse(text).get(document); error != simdjson::SUCCESS) {
+        refuse(fmt::format("not a JSON object: {}", simdjson::error_message(error)));
+    }
+    dom::object weight_map;
+    if (document["weight_map"].get(weight_map) != simdjson::SUCCESS) { refuse("no object 'weight_map'"); }
+
+    std::map<std::string, std::vector<std::string>, bool (*)(std::string_view, std::string_view)> tensors_of(
+        natural_file_less);
+    std::size_t listed = 0;
+    for (auto const [tensor, value] : weight_map) {
+        std::string_view file;
+        if (value.get(file) != simdjson::SUCCESS) { refuse(fmt::format("weight_map: '{}' has no file name", tensor)); }
+        check_listed_name(file);
+        tensors_of[std::string(file)].emplace_back(tensor);
+        ++listed;
+    }
+    for (auto const& [name, tensors] : tensors_of) {
+        auto const file = static_cast<std::uint32_t>(files.paths.size());
+        auto const path = folder / name;
+        if (!fs::exists(path)) { refuse(fmt::format("names {}, which is not there ({} tensors)", name, tensors.size())); }
+        files.paths.push_back(path.string());
+        for (auto const& tensor : tensors) { files.owner_of.emplace(tensor, file); }
+    }
+    if (files.owner_of.size() != listed) { refuse(fmt::format("weight_map names a tensor twice ({} entries, {} names)", listed, files.owner_of.size())); }
+    if (files.paths.empty()) { refuse("weight_map is empty"); }
+}
+
+void list_files_without_index(FileSet& files, fs::path const& folder) {
+    auto names = names_with_ending(folder, kTensorEnding);
+    std::string const single = "model.safetensors";
+    if (std::find(names.begin(), names.end(), single) != names.end()) { names = {single}; }
+    std::erase_if(names, is_training_state);
+    if (names.empty()) {
+        refuse(fmt::format("{} holds no .safetensors file{}", folder.string(),
+                           fs::exists(folder / "pytorch_model.bin") ? "; it has pytorch_model.bin: convert it to safetensors first" : ""));
+    }
+    for (auto const& name : names) { files.paths.push_back((folder / name).string()); }
+}
+
+/// Drops tensors that the index gives to another file, or does not list, and counts the latter.
+void keep_listed_tensors(FileSet const& files, std::vector<FileHeader>& headers, std::vector<std::string>& warnings) {
+    std::size_t unlisted = 0;
+    std::string first_unlisted;
+    for (std::uint32_t file = 0; file < headers.size(); ++file) {
+        std::erase_if(headers[file].tensors, [&](TensorRecord const& tensor) {
+            auto const owner = files.owner_of.find(tensor.name);
+            if (owner != files.owner_of.end()) { return owner->second != file; }
+            if (unlisted++ == 0) { first_unlisted = fmt::format("{} in {}", tensor.name, headers[file].file.path); }
+            return true;
+        });
+    }
+    if (unlisted > 0) {
+        warnings.push_back(fmt::format("{} tensor(s) stand in files but not in {} and are not loaded; the first is {}",
+                                       unlisted, files.index_path, first_unlisted));
+    }
+}
+
+void check_all_listed_are_held(FileSet const& files, std::vector<FileHeader> const& headers) {
+    std::size_t held = 0;
+    for (auto const& header : headers) { held += header.tensors.size(); }
+    if (held == files.owner_of.size()) { return; }
+    for (auto const& [name, file] : files.owner_of) {
+        auto const& tensors = headers[file].tensors;
+        bool const found = std::any_of(tensors.begin(), tensors.end(), [&](auto const& t) { return t.name == name; });
+        if (!found) {
+            refuse(fmt::format("{} gives {} to {}, which does not hold it", files.index_path, name, files.paths[file]));
+        }
+    }
+}
+
+void check_no_duplicates(std::vector<FileHeader> const& headers) {
+    std::unordered_map<std::string_view, std::size_t> file_of;
+    for (std::size_t file = 0; file < headers.size(); ++file) {
+        for (auto const& tensor : headers[file].tensors) {
+            auto const [at, is_new] = file_of.emplace(tensor.name, file);
+            if (is_new) { continue; }
+            refuse(fmt::format("{} stands in both {} and {}, and no index says which to take", tensor.name,
+                               headers[at->second].file.path, headers[file].file.path));
+        }
+    }
+}
+
+}  // namespace
+
+FileSet resolve_file_set(std::string const& path) {
+    FileSet files;
+    files.root = path;
+    if (!fs::exists(path)) { throw Error(Errc::input, fmt::format("no checkpoint at {}: no such file or folder", path)); }
+    if (fs::is_regular_file(path) && !path.ends_with(kIndexEnding)) {
+        files.paths.push_back(path);
+    } else {
+        fs::path const folder = fs::is_directory(path) ? follow_hub_cache(path) : fs::path(path).parent_path();
+        files.index_path = fs::is_directory(path) ? find_index(folder) : path;
+        if (files.index_path.empty()) {
+            list_files_without_index(files, folder);
+        } else {
+            try {
+                read_index(files, folder);
+            } catch (Error const& error) { throw error.while_(files.index_path); }
+        }
+    }
+    auto const config = fs::path(files.paths.front()).parent_path() / "config.json";
+    if (fs::exists(config)) { files.config_json = read_text(config.string()); }
+    return files;
+}
+
+Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
+    Catalog::Parts parts;
+    parts.root = files.root;
+    parts.config_json = files.config_json;
+    if (files.index_path.empty()) {
+        check_no_duplicates(headers);
+    } else {
+        keep_listed_tensors(files, headers, parts.warnings);
+        check_all_listed_are_held(files, headers);
+    }
+    for (std::uint32_t file = 0; file < headers.size(); ++file) {
+        parts.files.push_back(std::move(headers[file].file));
+        for (auto& tensor : headers[file].tensors) {
+            tensor.file = file;
+            parts.tensors.push_back(std::move(tensor));
+        }
+    }
+    if (parts.tensors.empty()) { refuse(fmt::format("the checkpoint {} holds no tensor", files.root)); }
+    return Catalog(std::move(parts));
+}
+
+Catalog Catalog::open(std::string const& path) {
+    auto const files = resolve_file_set(path);
+    std::vector<FileHeader> headers;
+    for (auto const& file : files.paths) { headers.push_back(read_file_header(file)); }
+    return build_catalog(files, std::move(headers));
+}
+
+std::vector<std::byte> encode(FileSet const& files) {
+    WireWriter out;
+    out.put(files.root);
+    out.put(files.config_json);
+    out.put(files.index_path);
+    out.put<std::uint64_t>(files.paths.size());
+    for (auto const& path : files.paths) { out.put(path); }
+    out.put<std::uint64_t>(files.owner_of.size());
+    for (auto const& [name, file] : files.owner_of) {
+        out.put(name);
+        out.put(file);
+    }
+    return out.take();
+}
+
+FileSet decode_file_set(std::span<std::byte const> bytes) {
+    WireReader in(bytes);
+    FileSet files;
+    files.root = in.get_text();
+    files.config_json = in.get_text();
+    files.index_path = in.get_text();
+    files.paths.resize(in.get<std::uint64_t>());
+    for (auto& path : files.paths) { path = in.get_text(); }
+    auto const listed = in.get<std::uint64_t>();
+    for (std::uint64_t i = 0; i < listed; ++i) {
+        auto name = in.get_text();
+        files.owner_of.emplace_hint(files.owner_of.end(), std::move(name), in.get<std::uint32_t>());
+    }
+    return files;
+}
+
+}  // namespace shardwise

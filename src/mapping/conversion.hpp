@@ -1,0 +1,25 @@
+/// @file
+/// Stored tensors grouped by the rule that takes them, and each group's operations run on expressions.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <shardwise/catalog.hpp>
+
+#include "mapping/architecture_data.hpp"
+
+namespace shardwise {
+
+/// A parameter before it is placed.
+struct NamedExpression {
+    std::string name;
+    Expression value;
+};
+
+/// Renames and converts every tensor of @p catalog that is not ignored; in natural order of names.
+/// @throws Error input: two sources for one name, a missing source or expert, operations that do not fit.
+std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture, SizeLookup const& size_of);
+
+}  // namespace shardwise

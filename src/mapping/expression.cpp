@@ -1,0 +1,202 @@
+#include "mapping/expression.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <shardwise/error.hpp>
+
+namespace shardwise {
+namespace {
+
+[[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
+
+void check_dim(Shape const& shape, std::size_t dim, std::string_view what) {
+    if (dim >= shape.rank()) { refuse(fmt::format("{}: no dimension {} in shape {}", what, dim, to_string(shape))); }
+}
+
+void check_same_types(std::vector<Expression> const& inputs, std::string_view what) {
+    if (inputs.empty()) { refuse(fmt::format("{} of nothing", what)); }
+    for (auto const& input : inputs) {
+        if (input.dtype == inputs.front().dtype) { continue; }
+        refuse(fmt::format("{} of different types, {} and {}", what, to_string(inputs.front().dtype), to_string(input.dtype)));
+    }
+}
+
+/// A node of one input that keeps type and shape until the caller changes them.
+Expression node_over(Expression::Kind kind, Expression input, std::size_t dim) {
+    Expression node;
+    node.kind = kind;
+    node.dtype = input.dtype;
+    node.shape = input.shape;
+    node.dim = static_cast<std::uint32_t>(dim);
+    node.inputs.push_back(std::move(input));
+    return node;
+}
+
+Expression node_over(Expression::Kind kind, std::vector<Expression> inputs, std::size_t dim) {
+    Expression node;
+    node.kind = kind;
+    node.dtype = inputs.front().dtype;
+    node.dim = static_cast<std::uint32_t>(dim);
+    node.inputs = std::move(inputs);
+    return node;
+}
+
+View interleave(View const& view, std::size_t dim, std::int64_t groups, bool inverse) {
+    auto const half = view.shape[dim] / groups / 2;
+    auto const inner = inverse ? half : 2;
+    auto const outer = inverse ? 2 : half;
+    auto const grouped = split_dim(split_dim(view, dim, inner), dim, outer);
+    return merge_dims(merge_dims(transpose(grouped, dim + 1, dim + 2), dim), dim);
+}
+
+View evaluate_joined(Expression const& expression) {
+    bool const is_stack = expression.kind == Expression::Kind::stack;
+    std::vector<View> parts;
+    parts.reserve(expression.inputs.size());
+    for (auto const& input : expression.inputs) {
+        auto part = evaluate(input);
+        parts.push_back(is_stack ? unsqueeze(std::move(part), expression.dim) : std::move(part));
+    }
+    return concatenate(std::move(parts), expression.dim);
+}
+
+char const* verb(Expression const& expression) {
+    switch (expression.kind) {
+        case Expression::Kind::source: return "source";
+        case Expression::Kind::slice: return "slice";
+        case Expression::Kind::select: return "select";
+        case Expression::Kind::concatenate: return "concatenate";
+        case Expression::Kind::stack: return "stack";
+        case Expression::Kind::transpose: return "transpose";
+        case Expression::Kind::interleave: return expression.inverse ? "inverse interleave" : "interleave";
+    }
+    return "unknown";
+}
+
+std::string details(Expression const& expression) {
+    switch (expression.kind) {
+        case Expression::Kind::slice:
+            return fmt::format("{} [{}, {})", expression.dim, expression.begin,
+                               expression.begin + expression.shape[expression.dim]);
+        case Expression::Kind::select: return fmt::format("{} at {}", expression.dim, expression.begin);
+        case Expression::Kind::transpose: return fmt::format("{},{}", expression.dim, expression.dim1);
+        case Expression::Kind::interleave: return fmt::format("{} in {} group(s)", expression.dim, expression.groups);
+        default: return fmt::format("{}", expression.dim);
+    }
+}
+
+}  // namespace
+
+Expression stored(std::uint32_t source, TensorRecord const& tensor) {
+    Expression node;
+    node.source = source;
+    node.dtype = tensor.dtype;
+    node.shape = tensor.shape;
+    return node;
+}
+
+Expression slice_of(Expression input, std::size_t dim, std::int64_t begin, std::int64_t end) {
+    check_dim(input.shape, dim, "slice");
+    if (begin < 0 || begin > end || end > input.shape[dim]) {
+        refuse(fmt::format("slice [{}, {}) leaves dimension {} of shape {}", begin, end, dim, to_string(input.shape)));
+    }
+    auto node = node_over(Expression::Kind::slice, std::move(input), dim);
+    node.begin = begin;
+    node.shape[dim] = end - begin;
+    return node;
+}
+
+Expression select_of(Expression input, std::size_t dim, std::int64_t index) {
+    check_dim(input.shape, dim, "select");
+    if (index < 0 || index >= input.shape[dim]) {
+        refuse(fmt::format("no index {} in dimension {} of shape {}", index, dim, to_string(input.shape)));
+    }
+    auto node = node_over(Expression::Kind::select, std::move(input), dim);
+    node.begin = index;
+    node.shape = node.shape.without(dim);
+    return node;
+}
+
+Expression concatenation_of(std::vector<Expression> inputs, std::size_t dim) {
+    check_same_types(inputs, "concatenation");
+    Shape shape = inputs.front().shape;
+    check_dim(shape, dim, "concatenation");
+    shape[dim] = 0;
+    for (auto const& input : inputs) {
+        Shape rest = input.shape;
+        if (rest.rank() == shape.rank()) { rest[dim] = shape[dim]; }
+        if (rest != shape) {
+            refuse(fmt::format("shapes {} and {} cannot be joined along dimension {}", to_string(inputs.front().shape),
+                               to_string(input.shape), dim));
+        }
+        shape[dim] += input.shape[dim];
+    }
+    auto node = node_over(Expression::Kind::concatenate, std::move(inputs), dim);
+    node.shape = shape;
+    return node;
+}
+
+Expression stack_of(std::vector<Expression> inputs, std::size_t dim) {
+    check_same_types(inputs, "stack");
+    Shape const shape = inputs.front().shape;
+    if (dim > shape.rank()) { refuse(fmt::format("stack: no place {} for a new dimension in shape {}", dim, to_string(shape))); }
+    for (auto const& input : inputs) {
+        if (input.shape == shape) { continue; }
+        refuse(fmt::format("shapes {} and {} cannot be stacked", to_string(shape), to_string(input.shape)));
+    }
+    auto const count = static_cast<std::int64_t>(inputs.size());
+    auto node = node_over(Expression::Kind::stack, std::move(inputs), dim);
+    node.shape = shape.with_inserted(dim, count);
+    return node;
+}
+
+Expression transpose_of(Expression input, std::size_t dim0, std::size_t dim1) {
+    check_dim(input.shape, dim0, "transpose");
+    check_dim(input.shape, dim1, "transpose");
+    auto node = node_over(Expression::Kind::transpose, std::move(input), dim0);
+    node.dim1 = static_cast<std::uint32_t>(dim1);
+    std::swap(node.shape[dim0], node.shape[dim1]);
+    return node;
+}
+
+Expression interleave_of(Expression input, std::size_t dim, std::int64_t groups, bool inverse) {
+    check_dim(input.shape, dim, "interleave");
+    auto const extent = input.shape[dim];
+    if (groups < 1 || extent % groups != 0 || extent / groups % 2 != 0) {
+        refuse(fmt::format("dimension {} of shape {} does not fall into {} group(s) of an even length", dim,
+                           to_string(input.shape), groups));
+    }
+    auto node = node_over(Expression::Kind::interleave, std::move(input), dim);
+    node.groups = groups;
+    node.inverse = inverse;
+    return node;
+}
+
+View evaluate(Expression const& expression) {
+    auto const dim = expression.dim;
+    switch (expression.kind) {
+        case Expression::Kind::source: return whole(expression.source, expression.shape);
+        case Expression::Kind::slice:
+            return slice(evaluate(expression.inputs.front()), dim, expression.begin,
+                         expression.begin + expression.shape[dim]);
+        case Expression::Kind::select:
+            return squeeze(slice(evaluate(expression.inputs.front()), dim, expression.begin, expression.begin + 1), dim);
+        case Expression::Kind::concatenate:
+        case Expression::Kind::stack: return evaluate_joined(expression);
+        case Expression::Kind::transpose: return transpose(evaluate(expression.inputs.front()), dim, expression.dim1);
+        case Expression::Kind::interleave:
+            return interleave(evaluate(expression.inputs.front()), dim, expression.groups, expression.inverse);
+    }
+    return {};
+}
+
+std::string to_string(Expression const& expression, Catalog const& catalog) {
+    if (expression.kind == Expression::Kind::source) { return catalog.tensors()[expression.source].name; }
+    std::vector<std::string> inputs;
+    for (auto const& input : expression.inputs) { inputs.push_back(to_string(input, catalog)); }
+    return fmt::format("{} {} ({})", verb(expression), details(expression), fmt::join(inputs, ", "));
+}
+
+}  // namespace shardwise

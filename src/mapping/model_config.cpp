@@ -1,0 +1,40 @@
+#include "mapping/model_config.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <shardwise/error.hpp>
+
+namespace shardwise {
+
+ModelConfig::ModelConfig(std::string const& json) {
+    if (json.empty()) { return; }
+    auto const document = nlohmann::json::parse(json, nullptr, false);
+    if (!document.is_object()) { throw Error(Errc::input, "config.json is not a JSON object"); }
+
+    auto const take_sizes = [&](nlohmann::json const& object) {
+        for (auto const& [key, value] : object.items()) {
+            if (value.is_number_integer()) { sizes_.emplace(key, value.get<std::int64_t>()); }
+        }
+    };
+    take_sizes(document);
+    if (auto const text = document.find("text_config"); text != document.end() && text->is_object()) { take_sizes(*text); }
+
+    if (auto const type = document.find("model_type"); type != document.end() && type->is_string()) {
+        model_type_ = type->get<std::string>();
+    }
+    auto const classes = document.find("architectures");
+    if (classes != document.end() && classes->is_array() && !classes->empty() && classes->front().is_string()) {
+        model_class_ = classes->front().get<std::string>();
+    }
+    auto const tie = document.find("tie_word_embeddings");
+    ties_embeddings_ = tie != document.end() && tie->is_boolean() && tie->get<bool>();
+}
+
+std::optional<std::int64_t> ModelConfig::size(std::string const& name) const {
+    auto const found = sizes_.find(name);
+    if (found == sizes_.end()) { return std::nullopt; }
+    return found->second;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,37 @@
+/// @file
+/// What shardwise takes from a checkpoint's config.json.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace shardwise {
+
+/// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config".
+class ModelConfig {
+   public:
+    ModelConfig() = default;
+
+    /// @throws Error input when @p json is not an object. Empty text is an empty configuration.
+    explicit ModelConfig(std::string const& json);
+
+    /// Empty if not stated.
+    std::string const& model_type() const noexcept { return model_type_; }
+
+    /// First entry of "architectures"; empty if not stated.
+    std::string const& model_class() const noexcept { return model_class_; }
+
+    bool ties_embeddings() const noexcept { return ties_embeddings_; }
+
+    std::optional<std::int64_t> size(std::string const& name) const;
+
+   private:
+    std::string model_type_;
+    std::string model_class_;
+    bool ties_embeddings_ = false;
+    std::map<std::string, std::int64_t> sizes_;
+};
+
+}  // namespace shardwise

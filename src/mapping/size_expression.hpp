@@ -1,0 +1,19 @@
+/// @file
+/// Sizes computed from config.json, written as arithmetic over its field names.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace shardwise {
+
+/// Value of @p text: whole numbers, names, + - * / and parentheses; a division must come out even.
+///
+/// Example: "num_attention_heads * head_dim" with 32 and 64 -> 2048.
+/// @param value_of gives the value of a name, or throws.
+/// @throws Error input naming @p text for a syntax error, an uneven division or an overflow.
+std::int64_t evaluate_size(std::string_view text, std::function<std::int64_t(std::string const&)> const& value_of);
+
+}  // namespace shardwise

@@ -1,0 +1,116 @@
+#include "mapping/transform.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include <shardwise/error.hpp>
+
+namespace shardwise {
+namespace {
+
+/// The part of a name that a rule looks at, and the scope in front of it.
+struct ScopedName {
+    std::string_view scope;
+    std::string_view rest;
+};
+
+std::optional<ScopedName> enter_scope(std::string_view name, std::string_view scope, std::string_view base_prefix) {
+    if (scope.empty()) { return ScopedName{{}, name}; }
+    for (auto const& prefix : {fmt::format("{}.{}.", base_prefix, scope), fmt::format("{}.", scope)}) {
+        if (name.starts_with(prefix)) { return ScopedName{name.substr(0, prefix.size()), name.substr(prefix.size())}; }
+    }
+    return std::nullopt;
+}
+
+/// Only the first group exists for plain rules and converters; the reference leaves `\2` as text.
+std::span<std::string_view const> usable_groups(Transform const& transform, PatternMatch const& match) {
+    std::span<std::string_view const> const groups = match.groups;
+    return transform.kind == Transform::Kind::group_rename ? groups : groups.first(std::min<std::size_t>(groups.size(), 1));
+}
+
+std::string shifted_number(std::string_view digits, std::int64_t offset) {
+    std::int64_t number = 0;
+    auto const [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (error != std::errc{} || end != digits.data() + digits.size() || number + offset < 0) {
+        throw Error(Errc::input, fmt::format("'{}' plus {} is no index", digits, offset));
+    }
+    return std::to_string(number + offset);
+}
+
+std::string replacement(Transform const& transform, PatternMatch const& match) {
+    switch (transform.kind) {
+        case Transform::Kind::group_rename: return substitute_groups(transform.targets[match.source], match.groups);
+        case Transform::Kind::offset_rename: {
+            if (match.groups.empty()) { throw Error(Errc::input, "an index offset rule needs a capture group"); }
+            auto const number = shifted_number(match.groups.front(), transform.offset);
+            std::string_view const group = number;
+            return substitute_groups(transform.targets.front(), {&group, 1});
+        }
+        default: return substitute_groups(transform.targets.front(), usable_groups(transform, match));
+    }
+}
+
+bool is_guard_met(Transform const& transform, std::span<MappedName const> names, std::string_view base_prefix) {
+    if (transform.kind != Transform::Kind::group_rename) { return true; }
+    return std::any_of(names.begin(), names.end(), [&](MappedName const& mapped) {
+        auto const scoped = enter_scope(mapped.name, transform.scope, base_prefix);
+        auto const match = scoped ? transform.pattern.find(scoped->rest) : std::nullopt;
+        return match && match->source == 0;
+    });
+}
+
+void rename_all(Transform const& transform, std::span<MappedName> names, std::string_view base_prefix) {
+    if (!is_guard_met(transform, names, base_prefix)) { return; }
+    for (auto& mapped : names) {
+        auto const scoped = enter_scope(mapped.name, transform.scope, base_prefix);
+        if (!scoped) { continue; }
+        auto const match = transform.pattern.find(scoped->rest);
+        if (!match) { continue; }
+        try {
+            mapped.name = fmt::format("{}{}{}{}", scoped->scope, scoped->rest.substr(0, match->begin), replacement(transform, *match),
+                                      scoped->rest.substr(match->end));
+        } catch (Error const& error) { throw error.while_(fmt::format("renaming {}", mapped.name)); }
+    }
+}
+
+std::optional<ConverterHit> find_converter(std::span<Transform const> transforms, std::string_view name, std::string_view base_prefix) {
+    for (std::size_t i = 0; i < transforms.size(); ++i) {
+        auto const& transform = transforms[i];
+        if (transform.kind != Transform::Kind::convert) { continue; }
+        auto const scoped = enter_scope(name, transform.scope, base_prefix);
+        if (!scoped) { continue; }
+        auto const match = transform.pattern.find(scoped->rest);
+        if (!match) { continue; }
+        ConverterHit hit;
+        hit.transform = i;
+        hit.source = match->source;
+        hit.prefix = fmt::format("{}{}", scoped->scope, scoped->rest.substr(0, match->begin));
+        hit.suffix = scoped->rest.substr(match->end);
+        for (auto const group : usable_groups(transform, *match)) { hit.groups.emplace_back(group); }
+        hit.star = match->star.value_or("");
+        return hit;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names, std::string_view base_prefix) {
+    std::vector<MappedName> mapped;
+    mapped.reserve(names.size());
+    for (auto& name : names) { mapped.push_back({std::move(name), std::nullopt}); }
+    for (auto const& transform : transforms) {
+        if (transform.kind != Transform::Kind::convert) { rename_all(transform, mapped, base_prefix); }
+    }
+    for (auto& entry : mapped) { entry.converter = find_converter(transforms, entry.name, base_prefix); }
+    return mapped;
+}
+
+std::string output_name(ConverterHit const& hit, std::string_view target) {
+    std::vector<std::string_view> const groups(hit.groups.begin(), hit.groups.end());
+    return fmt::format("{}{}{}", hit.prefix, substitute_groups(target, groups), hit.suffix);
+}
+
+}  // namespace shardwise

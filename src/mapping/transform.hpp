@@ -1,0 +1,58 @@
+/// @file
+/// Conversion rules: how names of stored tensors become names of parameters.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mapping/operation.hpp"
+#include "mapping/pattern.hpp"
+
+namespace shardwise {
+
+/// One rule. Targets are normalised (normalize_target).
+struct Transform {
+    enum class Kind : std::uint8_t {
+        rename,         ///< the matched text becomes the first target
+        group_rename,   ///< source i becomes target i, if any name of the checkpoint matches source 0
+        offset_rename,  ///< as rename, the captured number plus `offset`
+        convert,        ///< the tensors that match are handed to `operations`
+    };
+
+    Kind kind = Kind::rename;
+    Pattern pattern;
+    std::vector<std::string> targets;
+    std::vector<Operation> operations;  ///< convert
+    std::int64_t offset = 0;            ///< offset_rename
+    std::string scope;                  ///< only names below this module path; it is not part of what is matched
+};
+
+/// A converter that took a name.
+struct ConverterHit {
+    std::size_t transform = 0;  ///< index of the rule
+    std::size_t source = 0;     ///< which of its sources matched
+    std::string prefix;         ///< text of the name before and after the match
+    std::string suffix;
+    std::vector<std::string> groups;
+    std::string star;           ///< text `*.` took: the expert's number, by rule
+};
+
+/// A stored tensor's name after all renamings, and the converter that takes it, if one does.
+struct MappedName {
+    std::string name;
+    std::optional<ConverterHit> converter;
+};
+
+/// Runs every renaming over every name, in the rules' order and chained, then finds each name's first converter.
+/// A renaming replaces its match where it stands, even if the same text occurs earlier in the name.
+/// @param base_prefix module path of the base model, which a scope may or may not repeat; without a dot at its end.
+std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names, std::string_view base_prefix);
+
+/// Full name of a converter's output: the hit's prefix and suffix around @p target with its groups put in.
+std::string output_name(ConverterHit const& hit, std::string_view target);
+
+}  // namespace shardwise

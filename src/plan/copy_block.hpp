@@ -1,0 +1,42 @@
+/// @file
+/// From index maps to runs of bytes, and parts of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <shardwise/plan.hpp>
+
+#include "mapping/view.hpp"
+
+namespace shardwise {
+
+/// A half-open range of bytes.
+struct ByteRange {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    std::uint64_t size() const noexcept { return end - begin; }
+    bool operator==(ByteRange const&) const = default;
+};
+
+/// The bytes of a region as a block: source counts from the source tensor's first byte, target from the first byte of a
+/// row-major tensor of shape @p shape. The innermost contiguous elements make one run.
+/// @throws Error input if elements below a byte would be moved by parts of bytes.
+///
+/// Example: rows of 6 BF16 elements, columns [3, 6) of 4 rows -> run 6 B, one loop of 4, source stride 12, target 6.
+CopyBlock lower(Region const& region, Shape const& shape, DType dtype);
+
+/// Appends the parts of @p block whose source bytes lie in @p range; at most two partial ones a loop.
+void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts);
+
+/// Appends ranges that cover the source bytes of @p block, in order; runs less than @p max_gap apart share a range.
+void source_ranges(CopyBlock const& block, std::uint64_t max_gap, std::vector<ByteRange>& ranges);
+
+/// How many ranges source_ranges would give and the bytes in them, without making them.
+struct RangeEstimate {
+    std::uint64_t ranges = 0;
+    std::uint64_t bytes = 0;
+};
+RangeEstimate estimate_ranges(CopyBlock const& block, std::uint64_t max_gap) noexcept;
+
+}  // namespace shardwise

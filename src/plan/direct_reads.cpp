@@ -1,0 +1,66 @@
+#include "plan/direct_reads.hpp"
+
+#include <algorithm>
+
+#include "util/checked.hpp"
+
+namespace shardwise {
+namespace {
+
+/// Joins ranges that are not more than @p max_gap apart; @p ranges are ordered by begin.
+std::vector<ByteRange> merged(std::vector<ByteRange> ranges, std::uint64_t max_gap) {
+    std::vector<ByteRange> result;
+    for (auto const& range : ranges) {
+        if (!result.empty() && range.begin <= result.back().end + max_gap) {
+            result.back().end = std::max(result.back().end, range.end);
+        } else {
+            result.push_back(range);
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> needed) {
+    std::vector<CopyBlock> absolute(needed.begin(), needed.end());
+    std::vector<ByteRange> ranges;
+    for (auto& block : absolute) {
+        block.source += stored.begin;
+        source_ranges(block, limits_.max_gap, ranges);
+    }
+    std::sort(ranges.begin(), ranges.end(), [](ByteRange const& a, ByteRange const& b) { return a.begin < b.begin; });
+    for (auto const& range : merged(std::move(ranges), limits_.max_gap)) {
+        // Cuts fall on aligned file offsets, so that direct I/O reads no page twice.
+        for (auto begin = range.begin; begin < range.end;) {
+            auto const end = std::min(range.end, align_down(begin, kSlotAlignment) + limits_.request_bytes);
+            add_range(stored.file, {begin, end}, absolute);
+            begin = end;
+        }
+    }
+}
+
+bool DirectReads::extend_last(std::uint32_t file, ByteRange range) {
+    if (reads.empty()) { return false; }
+    auto& last = reads.back().range;
+    bool const follows = last.file == file && range.begin >= last.end() && range.begin <= last.end() + limits_.max_gap;
+    if (!follows || range.end > align_down(last.begin, kSlotAlignment) + limits_.request_bytes) { return false; }
+    last.size_bytes = range.end - last.begin;
+    return true;
+}
+
+void DirectReads::add_range(std::uint32_t file, ByteRange range, std::span<CopyBlock const> absolute) {
+    if (!extend_last(file, range)) {
+        reads.push_back({{file, range.begin, range.size()}, {static_cast<std::uint32_t>(blocks.size()), 0}});
+    }
+    auto& read = reads.back();
+    // Blocks are ordered by source; a block may begin far before the range and still reach into it.
+    for (auto const& block : absolute) {
+        if (block.source >= range.end) { break; }
+        if (block.source + block.source_span() > range.begin) { clip(block, range, blocks); }
+    }
+    for (auto i = read.blocks.first + read.blocks.count; i < blocks.size(); ++i) { blocks[i].source -= read.range.begin; }
+    read.blocks.count = static_cast<std::uint32_t>(blocks.size()) - read.blocks.first;
+}
+
+}  // namespace shardwise

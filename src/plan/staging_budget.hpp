@@ -1,0 +1,22 @@
+/// @file
+/// How a rank's staging memory is divided between direct reads, waves and messages.
+#pragma once
+
+#include <cstdint>
+
+namespace shardwise {
+
+struct StagingBudget {
+    std::uint64_t request_bytes = 0;    ///< greatest read
+    std::uint32_t direct_buffers = 0;   ///< each of request_bytes
+    std::uint32_t slot_count = 0;       ///< waves in flight
+    std::uint64_t wave_bytes = 0;       ///< line of one wave over all ranks
+};
+
+/// Divides @p staging_bytes. A quarter goes to direct reads; of the rest, a wave's line takes one part for each slot (a
+/// rank sees the slots of all ranks on its node) and two for messages in and out. A wave's line falls into @p world
+/// stripes of whole pages.
+/// @throws Error memory naming --staging when it is below the least that works.
+StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world);
+
+}  // namespace shardwise

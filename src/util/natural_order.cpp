@@ -1,0 +1,91 @@
+#include "util/natural_order.hpp"
+
+#include <algorithm>
+
+namespace shardwise {
+namespace {
+
+bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+std::string_view without_leading_zeros(std::string_view digits) noexcept {
+    return digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
+}
+
+/// Compares digit strings of any length by value.
+int compare_numbers(std::string_view a, std::string_view b) noexcept {
+    a = without_leading_zeros(a);
+    b = without_leading_zeros(b);
+    if (a.size() != b.size()) { return a.size() < b.size() ? -1 : 1; }
+    return a.compare(b);
+}
+
+std::string_view trailing_digits(std::string_view segment) noexcept {
+    std::size_t begin = segment.size();
+    while (begin > 0 && is_digit(segment[begin - 1])) { --begin; }
+    return segment.substr(begin);
+}
+
+int compare_segments(std::string_view a, std::string_view b) noexcept {
+    auto const number_a = trailing_digits(a);
+    auto const number_b = trailing_digits(b);
+    bool const all_digits_a = !a.empty() && number_a.size() == a.size();
+    bool const all_digits_b = !b.empty() && number_b.size() == b.size();
+    if (all_digits_a != all_digits_b) { return all_digits_a ? -1 : 1; }
+    if (all_digits_a) { return compare_numbers(a, b); }
+    a.remove_suffix(number_a.size());
+    b.remove_suffix(number_b.size());
+    if (int const text = a.compare(b); text != 0) { return text; }
+    if (number_a.empty() != number_b.empty()) { return number_a.empty() ? -1 : 1; }
+    return compare_numbers(number_a, number_b);
+}
+
+/// Cuts the text before the next dot off @p rest.
+std::string_view take_segment(std::string_view& rest) noexcept {
+    auto const end = std::min(rest.find('.'), rest.size());
+    auto const segment = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    return segment;
+}
+
+std::size_t digit_run(std::string_view text) noexcept {
+    auto const end = std::find_if_not(text.begin(), text.end(), is_digit);
+    return static_cast<std::size_t>(end - text.begin());
+}
+
+}  // namespace
+
+bool natural_name_less(std::string_view a, std::string_view b) noexcept {
+    auto rest_a = a;
+    auto rest_b = b;
+    while (!rest_a.empty() && !rest_b.empty()) {
+        if (int const order = compare_segments(take_segment(rest_a), take_segment(rest_b)); order != 0) {
+            return order < 0;
+        }
+    }
+    if (rest_a.empty() != rest_b.empty()) { return rest_a.empty(); }
+    return a < b;
+}
+
+bool natural_file_less(std::string_view a, std::string_view b) noexcept {
+    auto rest_a = a;
+    auto rest_b = b;
+    while (!rest_a.empty() && !rest_b.empty()) {
+        auto const run_a = digit_run(rest_a);
+        auto const run_b = digit_run(rest_b);
+        if (run_a > 0 && run_b > 0) {
+            if (int const order = compare_numbers(rest_a.substr(0, run_a), rest_b.substr(0, run_b)); order != 0) {
+                return order < 0;
+            }
+            rest_a.remove_prefix(run_a);
+            rest_b.remove_prefix(run_b);
+            continue;
+        }
+        if (rest_a.front() != rest_b.front()) { return rest_a.front() < rest_b.front(); }
+        rest_a.remove_prefix(1);
+        rest_b.remove_prefix(1);
+    }
+    if (rest_a.empty() != rest_b.empty()) { return rest_a.empty(); }
+    return a < b;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,21 @@
+/// @file
+/// The orders in which names and files are processed; pure functions, so every rank gets the same order.
+#pragma once
+
+#include <string_view>
+
+namespace shardwise {
+
+/// Order of tensor names: segments between dots compare by number when all digits (and come before text), otherwise
+/// by text and then by a number at their end. A strict total order: names that count as equal (`a.01`, `a.1`) compare
+/// as plain text.
+///
+/// Example: a.2 < a.10 < a.1x < a.x < a.x2 < a.x11.
+bool natural_name_less(std::string_view a, std::string_view b) noexcept;
+
+/// Order of file names: runs of digits compare as numbers wherever they stand, everything else by character.
+///
+/// Example: model-2-of-10 < model-10-of-10.
+bool natural_file_less(std::string_view a, std::string_view b) noexcept;
+
+}  // namespace shardwise

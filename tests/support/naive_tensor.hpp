@@ -1,0 +1,32 @@
+/// @file
+/// Whole tensors as plain lists of numbers, converted element by element: the slow, obviously right way that plans are
+/// compared with. Shares no code with the index maps under test.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <shardwise/placement.hpp>
+#include <shardwise/shape.hpp>
+
+#include "mapping/expression.hpp"
+
+namespace shardwise::test {
+
+/// Row-major values.
+struct NaiveTensor {
+    Shape shape;
+    std::vector<std::int64_t> values;
+    bool operator==(NaiveTensor const&) const = default;
+};
+
+/// first, first + 1, ...
+NaiveTensor counting(Shape const& shape, std::int64_t first = 0);
+
+/// Runs the operations of an expression on whole tensors; leaves come from @p sources by index.
+NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& sources);
+
+/// What @p rank holds of @p whole, by the ceil rule spelt out.
+NaiveTensor naive_cut(NaiveTensor const& whole, Placement const& placement, std::int64_t rank);
+
+}  // namespace shardwise::test

@@ -1,0 +1,96 @@
+// The index maps: hand-made cases, then the law that any chain of operations gives the same elements as working on whole
+// tensors does.
+#include "mapping/view.hpp"
+
+#include <random>
+
+#include <gmock/gmock.h>
+
+#include "mapping/expression.hpp"
+#include "plan/copy_block.hpp"
+#include "support/naive_tensor.hpp"
+#include "support/random_expression.hpp"
+
+namespace shardwise::test {
+namespace {
+
+using ::testing::ElementsAre;
+
+/// The elements of a view, by walking every region's loops.
+NaiveTensor read_through(View const& view, std::vector<NaiveTensor> const& sources) {
+    NaiveTensor result{view.shape, std::vector<std::int64_t>(static_cast<std::size_t>(view.shape.num_elements()), -1)};
+    for (auto const& region : view.regions) {
+        auto const block = lower(region, view.shape, DType::u8);  // one byte an element: byte offsets are elements
+        auto const copy = [&](auto const& self, std::size_t level, std::uint64_t from, std::uint64_t to) -> void {
+            if (level == block.loops.size()) {
+                for (std::uint64_t i = 0; i < block.run_bytes; ++i) {
+                    EXPECT_EQ(result.values[to + i], -1) << "written twice";
+                    result.values[to + i] = sources[region.source].values[from + i];
+                }
+                return;
+            }
+            for (std::uint64_t i = 0; i < block.loops[level].count; ++i) {
+                self(self, level + 1, from + i * block.loops[level].source_stride, to + i * block.loops[level].target_stride);
+            }
+        };
+        copy(copy, 0, block.source, block.target);
+    }
+    return result;
+}
+
+Expression leaf(Shape const& shape) {
+    TensorRecord record;
+    record.shape = shape;
+    return stored(0, record);
+}
+
+std::vector<std::int64_t> values_of(Expression const& expression) {
+    return read_through(evaluate(expression), {counting(expression.inputs.empty() ? expression.shape : expression.inputs.front().shape)}).values;
+}
+
+TEST(View, InterleaveOfSixIsPairsToHalves) {
+    EXPECT_THAT(values_of(interleave_of(leaf({6}), 0, 1, false)), ElementsAre(0, 2, 4, 1, 3, 5));
+    EXPECT_THAT(values_of(interleave_of(leaf({6}), 0, 1, true)), ElementsAre(0, 3, 1, 4, 2, 5));
+}
+
+TEST(View, RopePermutationStaysInsideEachHead) {
+    EXPECT_THAT(values_of(interleave_of(leaf({8}), 0, 2, false)), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
+}
+
+TEST(View, ColumnShardIsOneRunPerRow) {
+    auto const view = slice(whole(0, {4, 6}), 1, 3, 6);
+    ASSERT_EQ(view.regions.size(), 1U);
+    auto const block = lower(view.regions.front(), view.shape, DType::bf16);
+    EXPECT_EQ(block.source, 6U);
+    EXPECT_EQ(block.run_bytes, 6U);
+    EXPECT_THAT(block.loops, ElementsAre(CopyLoop{4, 12, 6}));
+}
+
+TEST(View, RowShardIsOneRun) {
+    auto const view = slice(whole(0, {4, 6}), 0, 1, 3);
+    auto const block = lower(view.regions.front(), view.shape, DType::bf16);
+    EXPECT_EQ(block.source, 12U);
+    EXPECT_EQ(block.run_bytes, 24U);
+    EXPECT_TRUE(block.loops.empty());
+}
+
+TEST(View, EmptyTensorsHaveNoRegions) {
+    EXPECT_TRUE(whole(0, {0, 4}).regions.empty());
+    EXPECT_TRUE(slice(whole(0, {4, 4}), 0, 2, 2).regions.empty());
+}
+
+TEST(View, AnyChainEqualsWholeTensors) {
+    std::mt19937 random(20261122);
+    int interesting = 0;
+    for (int i = 0; i < 20000; ++i) {
+        auto const test_case = random_case(random);
+        auto const contents = test_case.contents();
+        auto const expected = naive(test_case.expression, contents);
+        ASSERT_EQ(read_through(evaluate(test_case.expression), contents), expected) << "case " << i;
+        interesting += expected.values.size() > 4 ? 1 : 0;
+    }
+    EXPECT_GT(interesting, 5000);
+}
+
+}  // namespace
+}  // namespace shardwise::test
