@@ -124,6 +124,7 @@ struct PlannedTensor {
 struct PlanTotals {
     std::uint64_t needed_bytes = 0;     ///< stored bytes of this rank's tensors
     std::uint64_t read_bytes = 0;       ///< this rank asks storage for
+    std::uint64_t over_read_bytes = 0;  ///< of these, bytes between runs that nobody needs
     std::uint64_t requests = 0;
     std::uint64_t received_bytes = 0;   ///< from other ranks
     std::uint64_t messages = 0;         ///< deliveries from other ranks
@@ -142,15 +143,28 @@ struct StrategyBytes {
 inline constexpr std::uint64_t kSlotAlignment = 4096;
 inline constexpr std::uint64_t kStoreAlignment = 256;
 
+/// What the system says about a file before it is read. The same on every rank: the worst over all nodes.
+struct FileFacts {
+    double cached_fraction = 0;   ///< of its pages that lie in the page cache
+    bool is_memory = false;       ///< tmpfs or ramfs: its pages are the storage
+    bool allows_direct = false;   ///< opened with O_DIRECT, and an aligned read came back
+    std::string file_system;      ///< "ext4", "nfs", ...
+
+    /// Cached enough to be read from the page cache.
+    bool is_cached() const noexcept { return is_memory || cached_fraction >= 0.9; }
+};
+
 /// Everything one rank does. Tensors are in plan order: by priority, then by name.
 struct Plan {
     Mesh mesh;
     std::int64_t rank = 0;
     std::string architecture;
     std::string plan_name;
-    std::string digest;  ///< of what all ranks must agree on; 32 hexadecimal digits
+    std::string digest;         ///< of what all ranks must agree on; 32 hexadecimal digits
+    std::string source_digest;  ///< of the catalog: names, types, shapes and places
 
     std::vector<FileRecord> files;
+    std::vector<FileFacts> facts;  ///< one a file
     std::vector<PlannedTensor> tensors;
     std::uint64_t store_bytes = 0;
 
@@ -168,11 +182,6 @@ struct Plan {
     std::vector<std::string> warnings;
 };
 
-/// What a file is known to be before planning; the same on every rank.
-struct FileFacts {
-    bool is_cached = false;  ///< nearly all of it lies in the page cache of every node
-};
-
 struct PlanOptions {
     Mesh mesh;
     std::string plan = "tp";
@@ -186,7 +195,7 @@ struct PlanOptions {
 };
 
 /// The plan of @p rank.
-/// @param facts one entry a file of the catalog, or empty: nothing is cached.
+/// @param facts one entry a file of the catalog, as probe_files gives them, or empty: nothing is cached.
 /// @throws Error input as map_parameters; Error memory naming the option when the staging budget is too small.
 Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, std::int64_t rank,
                std::span<FileFacts const> facts = {});

@@ -9,6 +9,7 @@
 #include "plan/cost.hpp"
 #include "plan/demand.hpp"
 #include "plan/direct_reads.hpp"
+#include "plan/mapping_options.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
@@ -17,17 +18,6 @@
 
 namespace shardwise {
 namespace {
-
-MappingOptions mapping_options(PlanOptions const& options) {
-    MappingOptions mapping;
-    mapping.tp = options.mesh.tp;
-    mapping.plan = options.plan;
-    mapping.kv_heads = options.replicate_kv_heads ? KvHeads::replicate : KvHeads::cut;
-    mapping.strict_divisible = options.strict_divisible;
-    mapping.include = options.include;
-    mapping.exclude = options.exclude;
-    return mapping;
-}
 
 std::uint64_t bytes_of(Shape const& shape, DType dtype, std::string const& name) {
     auto const total_bits = static_cast<std::uint64_t>(shape.num_elements()) * static_cast<std::uint64_t>(bits(dtype));
@@ -66,7 +56,11 @@ void count_strategy(StrategyBytes& sums, Strategy strategy, std::uint64_t bytes)
 
 void fill_totals(Plan& plan) {
     auto& totals = plan.totals;
-    for (auto const& direct : plan.direct) { totals.read_bytes += direct.range.size_bytes; }
+    for (auto const& direct : plan.direct) {
+        totals.read_bytes += direct.range.size_bytes;
+        totals.over_read_bytes += direct.range.size_bytes;
+    }
+    for (auto const& block : plan.direct_blocks) { totals.over_read_bytes -= block.bytes(); }
     totals.requests = plan.direct.size();
     std::uint64_t message_bytes = 0;
     for (auto const& wave : plan.waves) {
@@ -88,6 +82,22 @@ void fill_totals(Plan& plan) {
     totals.store_bytes = plan.store_bytes;
 }
 
+std::string digest_of(Catalog const& catalog) {
+    Digest digest;
+    for (auto const& file : catalog.files()) {
+        digest.add(file.size_bytes);
+        digest.add(file.data_begin);
+    }
+    for (auto const& tensor : catalog.tensors()) {
+        digest.add(tensor.name);
+        digest.add(tensor.dtype);
+        for (auto const extent : tensor.shape) { digest.add(extent); }
+        digest.add(tensor.file);
+        digest.add(tensor.begin);
+    }
+    return digest.hex();
+}
+
 /// What every rank must agree on, whatever its own part is.
 std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies, std::span<WaveShape const> waves) {
     Digest digest;
@@ -95,12 +105,9 @@ std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy
     digest.add(plan.mesh.tp);
     digest.add(plan.architecture);
     digest.add(plan.plan_name);
+    digest.add(plan.source_digest);
     digest.add(plan.request_bytes);
     digest.add(plan.slot_count);
-    for (auto const& file : plan.files) {
-        digest.add(file.size_bytes);
-        digest.add(file.data_begin);
-    }
     for (auto const& parameter : demand.parameters()) {
         digest.add(parameter.name);
         digest.add(parameter.value.dtype);
@@ -130,6 +137,17 @@ char const* to_string(Strategy strategy) noexcept {
     return "unknown";
 }
 
+MappingOptions mapping_options(PlanOptions const& options) {
+    MappingOptions mapping;
+    mapping.tp = options.mesh.tp;
+    mapping.plan = options.plan;
+    mapping.kv_heads = options.replicate_kv_heads ? KvHeads::replicate : KvHeads::cut;
+    mapping.strict_divisible = options.strict_divisible;
+    mapping.include = options.include;
+    mapping.exclude = options.exclude;
+    return mapping;
+}
+
 Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, std::int64_t rank, std::span<FileFacts const> facts) {
     auto parameters = map_parameters(catalog, architecture, mapping_options(options));
     Plan plan;
@@ -137,8 +155,11 @@ Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOpt
     plan.rank = rank;
     plan.architecture = architecture.family();
     plan.plan_name = options.plan;
+    plan.source_digest = digest_of(catalog);
     plan.warnings = std::move(parameters.warnings);
     plan.files.assign(catalog.files().begin(), catalog.files().end());
+    plan.facts.assign(facts.begin(), facts.end());
+    plan.facts.resize(plan.files.size());
 
     auto const budget = divide_staging(options.staging_bytes, options.mesh.world());
     ReadLimits const limits{.request_bytes = budget.request_bytes};
@@ -151,8 +172,8 @@ Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOpt
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
-        bool const is_cached = stored.file < facts.size() && facts[stored.file].is_cached;
-        strategies.push_back(choose_strategy(use, is_cached ? kCachedProfile : kColdProfile, options.mesh.world(), options.strategy));
+        auto const& profile = plan.facts[stored.file].is_cached() ? kCachedProfile : kColdProfile;
+        strategies.push_back(choose_strategy(use, profile, options.mesh.world(), options.strategy));
         count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
         if (strategies.back() == Strategy::direct) {
             direct.add(stored, demand.blocks_for(use, options.mesh.tp_rank(rank)));

@@ -117,6 +117,7 @@ void assign_waves(Plan& plan, std::span<WaveShape const> shapes, Demand& demand,
         auto const& shape = shapes[index];
         std::map<std::uint32_t, std::vector<CopyBlock>> receives;
         std::map<std::uint32_t, std::vector<CopyBlock>> sends;
+        std::uint64_t wanted_bytes = 0;
         for (auto const& part : shape.parts) {
             auto const& use = demand.uses()[part.use];
             ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
@@ -124,6 +125,7 @@ void assign_waves(Plan& plan, std::span<WaveShape const> shapes, Demand& demand,
             for_each_stripe(shape, index, world, line, [&](std::uint32_t reader, std::uint64_t slot_begin, ByteRange piece) {
                 clip_to_slot(own, part, piece, slot_begin, receives[reader]);
                 if (reader != static_cast<std::uint32_t>(plan.rank)) { return; }
+                wanted_bytes += piece.size();
                 for (std::int64_t tp_rank = 0; tp_rank < plan.mesh.tp; ++tp_rank) {
                     if (tp_rank == own_tp_rank && plan.mesh.dp == 1) { continue; }
                     clip_to_slot(tp_rank == own_tp_rank ? own : demand.blocks_for(use, tp_rank), part, piece, slot_begin,
@@ -133,6 +135,8 @@ void assign_waves(Plan& plan, std::span<WaveShape const> shapes, Demand& demand,
         }
         Wave wave;
         wave.reads = reads_of(shape, index, world, plan.rank, request_bytes);
+        for (auto const& read : wave.reads) { plan.totals.over_read_bytes += read.range.size_bytes; }
+        plan.totals.over_read_bytes -= wanted_bytes;
         wave.receives = to_deliveries(std::move(receives), plan.wave_blocks);
         wave.sends = to_deliveries(std::move(sends), plan.wave_blocks);
         plan.waves.push_back(std::move(wave));

@@ -1,0 +1,15 @@
+/// @file
+/// Back ends that can be asked for by name; an explicit choice that cannot be had is an error, automatic falls back.
+#pragma once
+
+#include <cstdint>
+
+namespace shardwise {
+
+/// How files are read; automatic decides file by file.
+enum class ReaderChoice : std::uint8_t { automatic, mmap, uring, pread };
+
+/// How bytes cross ranks; automatic shares memory inside a node and sends messages between nodes.
+enum class TransportChoice : std::uint8_t { automatic, shm, mpi };
+
+}  // namespace shardwise

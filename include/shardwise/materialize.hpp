@@ -1,0 +1,134 @@
+/// @file
+/// Carrying a plan out: every rank reads, exchanges and places until it holds its tensors.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <shardwise/back_ends.hpp>
+#include <shardwise/context.hpp>
+#include <shardwise/plan.hpp>
+
+namespace shardwise {
+
+/// What this rank has done so far.
+struct Progress {
+    std::uint64_t placed_bytes = 0;
+    std::uint64_t total_bytes = 0;
+};
+
+struct LoadOptions {
+    ReaderChoice reader = ReaderChoice::automatic;
+    TransportChoice transport = TransportChoice::automatic;
+    std::size_t lanes = 0;  ///< threads that copy, this one included; 0: by the cores this rank may use, at most 4
+    std::function<void(Progress const&)> on_progress;  ///< called now and then from next() and wait()
+};
+
+/// Where a rank's time went; the parts sum to the time between spawn and the end.
+struct LoadSeconds {
+    double read = 0;      ///< waiting for storage
+    double exchange = 0;  ///< waiting for other ranks
+    double place = 0;     ///< copying into place
+    double total = 0;
+};
+
+/// Bytes through one reader.
+struct ReaderBytes {
+    std::string reader;
+    std::uint64_t bytes = 0;
+    std::uint64_t requests = 0;
+};
+
+/// Why a file was read the way it was.
+struct FileChoice {
+    std::string path;
+    std::string reader;
+    std::string reason;
+};
+
+/// What a rank did, counted while it did it.
+struct LoadReport {
+    LoadSeconds seconds;
+    std::uint64_t read_bytes = 0;       ///< from storage or the page cache, over-read included
+    std::uint64_t requests = 0;
+    std::uint64_t exchanged_bytes = 0;  ///< taken from what other ranks read
+    std::uint64_t placed_bytes = 0;
+    std::uint64_t staging_bytes = 0;    ///< staging memory this rank had mapped
+    std::string transport;
+    std::size_t lanes = 0;
+    std::vector<ReaderBytes> readers;
+    std::vector<FileChoice> files;
+    std::vector<std::string> notes;     ///< fallbacks, one sentence each
+};
+
+/// One tensor a rank holds. The bytes stay while any handle to their store does.
+struct HeldTensor {
+    PlannedTensor const* info = nullptr;  ///< belongs to the store
+    std::span<std::byte> bytes;           ///< row-major, begins at a multiple of kStoreAlignment
+    std::shared_ptr<void const> owner;
+};
+
+/// All tensors of a rank, in plan order, in one arena on huge pages. Cheap to copy; copies share the memory.
+class ParameterStore {
+   public:
+    struct Data;
+
+    ParameterStore() = default;
+    explicit ParameterStore(std::shared_ptr<Data const> data) : data_(std::move(data)) {}
+
+    std::size_t size() const noexcept;
+    HeldTensor operator[](std::size_t index) const;
+
+    /// By name, or by the name of a tied parameter.
+    std::optional<HeldTensor> find(std::string_view name) const;
+
+   private:
+    std::shared_ptr<Data const> data_;
+};
+
+/// A load under way. Reads go on by themselves; copying and exchange go on inside next() and wait(), on the caller's
+/// thread, because MPI is used from one thread only.
+class Materialization {
+   public:
+    class Engine;
+
+    explicit Materialization(std::unique_ptr<Engine> engine);
+    Materialization(Materialization&&) noexcept;
+    Materialization& operator=(Materialization&&) noexcept;
+    ~Materialization();
+
+    /// The next tensor in plan order, as soon as it is complete on this rank; nothing after the last one.
+    /// @throws Error the same on every rank when any rank fails.
+    std::optional<HeldTensor> next();
+
+    /// Finishes the load on all ranks (collective) and gives the store.
+    /// @throws Error the same on every rank when any rank fails.
+    ParameterStore wait();
+
+    /// Stops the load on all ranks; they end with Error peer.
+    void cancel();
+
+    LoadReport const& report() const noexcept;
+
+   private:
+    std::unique_ptr<Engine> engine_;
+};
+
+/// Looks at every file once a node and shares what is found. Collective.
+std::vector<FileFacts> probe_files(Catalog const& catalog, Context& context);
+
+/// Starts to load what @p plan says and returns at once. Collective; every rank gives its own plan, and they are compared
+/// by digest before anything is read.
+/// @throws Error peer if plans differ; memory if the node cannot hold the stores; unavailable for a back end that was
+///         asked for and cannot be had.
+Materialization spawn_tp_materialize(Plan const& plan, Context& context, LoadOptions options = {});
+
+}  // namespace shardwise

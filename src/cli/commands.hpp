@@ -1,0 +1,26 @@
+/// @file
+/// The commands of the program.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <shardwise/context.hpp>
+
+#include "cli/options.hpp"
+
+namespace shardwise::cli {
+
+void run_inspect(Options const& options);
+void run_plan(Options const& options);
+
+/// The options of a load, the same on every rank (collective), with the mesh completed by the size of the job.
+Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment, Context& context);
+
+/// Collective; results go to stdout on rank 0.
+void run_load(Options const& options, Context& context);
+
+/// True if both sides hold the same.
+bool run_verify(Options const& options);
+
+}  // namespace shardwise::cli

@@ -1,0 +1,166 @@
+// shardwise load: from options to ranks that hold their tensors, and the report of it.
+#include <array>
+#include <chrono>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include <shardwise/shardwise.hpp>
+#include <shardwise/verify.hpp>
+
+#include "cli/commands.hpp"
+#include "comm/communicator.hpp"
+#include "device/host_memory.hpp"
+#include "exec/write_rank_files.hpp"
+#include "report/stats.hpp"
+#include "sink/atomic_file.hpp"
+
+namespace shardwise::cli {
+namespace {
+
+/// Seconds since the last call, or since it was made.
+class Lap {
+   public:
+    double take() {
+        auto const now = std::chrono::steady_clock::now();
+        return std::chrono::duration<double>(now - std::exchange(since_, now)).count();
+    }
+
+   private:
+    std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+};
+
+/// The mesh of a job of @p world ranks: what was not given follows from it.
+Mesh complete_mesh(Mesh mesh, std::int64_t world) {
+    if (mesh.tp == 0) {
+        if (world % mesh.dp != 0) { throw Error(Errc::usage, fmt::format("--dp {} does not divide the {} ranks of the job", mesh.dp, world)); }
+        mesh.tp = world / mesh.dp;
+    }
+    if (mesh.world() != world) { throw Error(Errc::usage, fmt::format("--tp {} x --dp {} make {} ranks, the job has {}", mesh.tp, mesh.dp, mesh.world(), world)); }
+    return mesh;
+}
+
+char const* to_word(ReaderChoice choice) {
+    constexpr std::array kWords = {"auto", "mmap", "uring", "pread"};
+    return kWords[static_cast<std::size_t>(choice)];
+}
+
+void warn(Context const& context, std::span<std::string const> warnings) {
+    if (context.rank() != 0) { return; }
+    for (auto const& warning : warnings) { fmt::print(stderr, "shardwise: warning: {}\n", warning); }
+}
+
+/// Everything of a load that its stages hand on.
+struct LoadRun {
+    Options const& options;
+    Context& context;
+    RankStats stats;
+    JobFacts facts;
+
+    void run();
+
+   private:
+    Catalog open_checkpoint(Lap& lap);
+    Plan make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files);
+    ParameterStore materialize(Plan const& plan, Lap& lap);
+    void report();
+};
+
+Catalog LoadRun::open_checkpoint(Lap& lap) {
+    auto catalog = Catalog::open(options.paths.front(), context);
+    warn(context, catalog.warnings());
+    stats.checkpoint_bytes = catalog.tensor_bytes();
+    facts.checkpoint = catalog.root();
+    stats.open_seconds = lap.take();
+    return catalog;
+}
+
+Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files) {
+    Plan plan;
+    together(context.communicator(), [&] {
+        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(options.architecture);
+        plan = make_plan(catalog, architecture, options.plan, context.rank(), files);
+    });
+    warn(context, plan.warnings);
+    facts.mesh = plan.mesh;
+    facts.architecture = plan.architecture;
+    facts.plan_name = plan.plan_name;
+    facts.plan_digest = plan.digest;
+    facts.tensors = plan.tensors.size();
+    facts.strategy_bytes = plan.strategy_bytes;
+    facts.needed_once_bytes = plan.strategy_bytes.direct + plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;
+    stats.needed_bytes = plan.totals.needed_bytes;
+    stats.plan_seconds = lap.take();
+    return plan;
+}
+
+ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
+    ProgressLine progress(context.rank() == 0 ? options.progress : ProgressMode::never);
+    LoadOptions load_options{options.reader, options.transport, options.lanes, [&](Progress const& done) { progress.update(done); }};
+    auto load = spawn_tp_materialize(plan, context, std::move(load_options));
+    auto store = load.wait();
+    auto const& report = load.report();
+    stats.exchange_seconds = report.seconds.exchange;
+    stats.place_seconds = report.seconds.place;
+    stats.read_seconds = lap.take() - report.seconds.exchange - report.seconds.place;
+    stats.read_bytes = report.read_bytes;
+    stats.exchanged_bytes = report.exchanged_bytes;
+    stats.stored_bytes = report.placed_bytes;
+    stats.requests = report.requests;
+    stats.staging_bytes = report.staging_bytes;
+    stats.readers = report.readers;
+    facts.transport = report.transport;
+    facts.files = report.files;
+    facts.notes = report.notes;
+    return store;
+}
+
+void LoadRun::report() {
+    stats.total_seconds = stats.open_seconds + stats.plan_seconds + stats.read_seconds + stats.exchange_seconds + stats.place_seconds + stats.verify_seconds +
+                          stats.write_seconds;
+    stats.peak_rss_bytes = peak_resident_bytes();
+    std::vector<RankStats> ranks;
+    for (auto const& message : context.communicator().all_gather(encode(stats))) { ranks.push_back(decode_rank_stats(message)); }
+    together(context.communicator(), [&] {
+        if (context.rank() != 0) { return; }
+        if (!options.stats.empty()) { write_file_atomically(options.stats, stats_json(facts, ranks)); }
+        fmt::print("{}", stats_table(facts, ranks));
+        std::fflush(stdout);
+    });
+}
+
+void LoadRun::run() {
+    facts.io = to_word(options.reader);
+    Lap lap;
+    auto const catalog = open_checkpoint(lap);
+    auto const files = probe_files(catalog, context);
+    stats.open_seconds += lap.take();
+    auto const plan = make_own_plan(catalog, lap, files);
+    auto const store = materialize(plan, lap);
+    if (options.verify) {
+        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(options.architecture);
+        verify_load(store, plan, catalog, architecture, options.plan, context);
+        stats.verify_seconds = lap.take();
+    }
+    if (!options.out.empty()) {
+        stats.written_bytes = write_rank_files(store, plan, context, options.out, options.format);
+        stats.write_seconds = lap.take();
+    }
+    report();
+}
+
+}  // namespace
+
+Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment, Context& context) {
+    Options options;
+    together(context.communicator(), [&] {
+        options = parse_options(arguments, environment);
+        options.plan.mesh = complete_mesh(options.plan.mesh, context.size());
+    });
+    context.communicator().set_deadline(options.deadline_seconds);
+    return options;
+}
+
+void run_load(Options const& options, Context& context) { LoadRun{options, context, {}, {}}.run(); }
+
+}  // namespace shardwise::cli

@@ -1,0 +1,79 @@
+// The program: options to a command, errors to one line and an exit status.
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <shardwise/context.hpp>
+#include <shardwise/error.hpp>
+
+#include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "comm/communicator.hpp"
+#include "comm/watch.hpp"
+
+namespace {
+
+using namespace shardwise;
+using namespace shardwise::cli;
+
+/// The launcher ends a job with SIGTERM when one of its ranks dies: waiting ranks then say so and end by themselves.
+void end_on_sigterm() {
+    std::signal(SIGTERM, [](int) { termination_requested() = true; });
+}
+
+/// Lets the rank that has the error say it before the launcher sees the first rank end.
+void wait_for_the_message(Communicator& communicator) {
+    try {
+        communicator.wait(*communicator.start_agreement(std::nullopt));
+    } catch (Error const&) {}  // the others are gone already
+}
+
+/// A load: all ranks end with the same status, and one of them says why.
+int run_in_job(std::vector<std::string> const& arguments, std::vector<std::string> const& environment) {
+    end_on_sigterm();
+    auto context = Context::world();
+    try {
+        run_load(parse_load_options(arguments, environment, context), context);
+        return EXIT_SUCCESS;
+    } catch (...) {
+        auto const error = current_error();
+        bool const is_mine = error.rank() < 0 || error.rank() == context.rank();
+        if (is_mine && context.size() == 1) { fmt::print(stderr, "shardwise: {}\n", error.what()); }
+        if (is_mine && context.size() > 1) { fmt::print(stderr, "shardwise: rank {}: {}\n", context.rank(), error.what()); }
+        if (error.rank() >= 0 && error.code() != Errc::peer) { wait_for_the_message(context.communicator()); }
+        // MPI_Finalize would wait for ranks that may be gone.
+        ::_exit(error.exit_status());
+    }
+}
+
+int run(Options const& options) {
+    switch (options.command) {
+        case Command::version: fmt::print("shardwise {}\n", SHARDWISE_VERSION); return EXIT_SUCCESS;
+        case Command::inspect: run_inspect(options); return EXIT_SUCCESS;
+        case Command::plan: run_plan(options); return EXIT_SUCCESS;
+        case Command::verify: return run_verify(options) ? EXIT_SUCCESS : static_cast<int>(Errc::input);
+        case Command::load:
+        case Command::help: fmt::print("{}", help_text(options.help_for)); return EXIT_SUCCESS;
+    }
+    return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+    std::vector<std::string> const arguments(values + 1, values + count);
+    std::vector<std::string> environment;
+    for (char** entry = environ; *entry != nullptr; ++entry) { environment.emplace_back(*entry); }
+    try {
+        return runs_in_job(arguments) ? run_in_job(arguments, environment) : run(parse_options(arguments, environment));
+    } catch (...) {
+        auto const error = current_error();
+        fmt::print(stderr, "shardwise: {}\n", error.what());
+        return error.exit_status();
+    }
+}

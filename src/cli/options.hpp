@@ -1,0 +1,56 @@
+/// @file
+/// The command line, the environment and configuration files, as one set of options.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <shardwise/back_ends.hpp>
+#include <shardwise/plan.hpp>
+
+#include "report/progress.hpp"
+#include "sink/rank_files.hpp"
+
+namespace shardwise::cli {
+
+enum class Command : std::uint8_t { help, version, inspect, plan, load, verify };
+
+struct Options {
+    Command command = Command::help;
+    Command help_for = Command::help;  ///< help: which command's; help itself for the overview
+    std::vector<std::string> paths;  ///< the checkpoint; for verify, the two sides
+    bool as_json = false;
+
+    // What to load and how it is cut; the mesh's tp is 0 until the world is known.
+    std::string architecture;  ///< name or file; empty: from config.json
+    PlanOptions plan;
+    std::optional<std::int64_t> rank;  ///< plan: only this one
+    std::string assume;                ///< plan: "cached" or "cold"; empty: look
+
+    ReaderChoice reader = ReaderChoice::automatic;
+    TransportChoice transport = TransportChoice::automatic;
+    std::size_t lanes = 0;
+    std::int64_t deadline_seconds = 300;
+
+    std::string out;
+    RankFormat format = RankFormat::safetensors;
+    bool verify = false;
+    std::string stats;
+    ProgressMode progress = ProgressMode::automatic;
+};
+
+/// @param arguments without the program's name.
+/// @param environment "NAME=VALUE" entries; those that begin with SHARDWISE_ are options.
+/// @throws Error usage naming the option, what was given, and the nearest right one; Error unavailable for a back end that
+///         this build does not have.
+Options parse_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment);
+
+/// True if the arguments ask for the command that runs under MPI, and not for its help.
+bool runs_in_job(std::vector<std::string> const& arguments);
+
+/// What --help prints: for @p command, or the overview.
+std::string help_text(Command command);
+
+}  // namespace shardwise::cli

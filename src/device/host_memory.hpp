@@ -1,0 +1,36 @@
+/// @file
+/// Large anonymous memory on huge pages, and how much memory there is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace shardwise {
+
+/// Anonymous memory that starts on a 2 MiB boundary and asks for huge pages: first touch of 4 KiB pages costs more than
+/// the read that fills them. Pages appear when they are first touched, on the toucher's NUMA node.
+class HostMemory {
+   public:
+    HostMemory() = default;
+
+    /// @throws Error memory with the size when the system refuses.
+    explicit HostMemory(std::uint64_t size_bytes);
+    HostMemory(HostMemory&& other) noexcept;
+    HostMemory& operator=(HostMemory&& other) noexcept;
+    ~HostMemory();
+
+    std::span<std::byte> bytes() const noexcept { return bytes_; }
+
+   private:
+    std::span<std::byte> bytes_;    ///< aligned, as asked for
+    std::span<std::byte> mapping_;  ///< what was mapped
+};
+
+/// Bytes this machine can still give to processes, cgroup limits included.
+std::uint64_t available_memory_bytes();
+
+/// Greatest resident size of this process so far, in bytes.
+std::uint64_t peak_resident_bytes();
+
+}  // namespace shardwise

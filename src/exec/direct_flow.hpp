@@ -1,0 +1,57 @@
+/// @file
+/// Reads that concern this rank alone: from storage into a buffer (or lent memory), from there into place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <shardwise/plan.hpp>
+
+#include "device/host_memory.hpp"
+#include "exec/lanes.hpp"
+#include "exec/work_ids.hpp"
+#include "io/reader_set.hpp"
+
+namespace shardwise {
+
+/// Keeps as many reads under way as there are buffers; submits in plan order, places in order of completion.
+class DirectFlow {
+   public:
+    DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes);
+
+    /// Submits reads while there is room; false if there was none or nothing is left to submit.
+    bool feed();
+
+    /// A read has come back.
+    void on_read(std::uint32_t index, std::span<std::byte const> data);
+
+    /// A read's bytes are in place.
+    void on_placed(std::uint32_t index);
+
+    std::span<CopyBlock const> blocks_of(std::uint32_t index) const;
+    bool is_done() const noexcept { return finished_ == plan_.direct.size(); }
+
+    /// Reads submitted and not yet back.
+    std::size_t reads_under_way() const noexcept { return reads_under_way_; }
+    std::uint64_t staging_bytes() const noexcept { return memory_.bytes().size(); }
+
+   private:
+    static constexpr std::uint32_t kNoBuffer = ~std::uint32_t{0};
+
+    bool submit_next();
+
+    Plan const& plan_;
+    ReaderSet& readers_;
+    Lanes& lanes_;
+    HostMemory memory_;                     ///< buffers; made when the first one is needed
+    std::vector<std::uint32_t> free_buffers_;
+    std::vector<std::uint32_t> buffer_of_;  ///< by read
+    std::size_t submitted_ = 0;
+    std::size_t finished_ = 0;
+    std::size_t reads_under_way_ = 0;
+    std::size_t lent_under_way_ = 0;
+};
+
+}  // namespace shardwise

@@ -1,0 +1,86 @@
+/// @file
+/// The event loop of a load: feeds reads, places what comes back, steps through the waves, and sees to it that all ranks
+/// end together.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <shardwise/context.hpp>
+#include <shardwise/materialize.hpp>
+
+#include "comm/communicator.hpp"
+#include "comm/transport.hpp"
+#include "device/host_memory.hpp"
+#include "exec/direct_flow.hpp"
+#include "exec/lanes.hpp"
+#include "exec/phase_clock.hpp"
+#include "exec/tensor_tracker.hpp"
+#include "exec/wave_flow.hpp"
+#include "io/reader_set.hpp"
+
+namespace shardwise {
+
+/// The memory behind a ParameterStore.
+struct ParameterStore::Data {
+    std::vector<PlannedTensor> tensors;
+    HostMemory arena;
+    std::vector<std::span<std::byte>> spans;  ///< by tensor
+};
+
+/// Hooks for tests: something done to the readers before the first read.
+using ReaderHook = std::function<void(ReaderSet&)>;
+
+class Materialization::Engine {
+   public:
+    /// Collective; throws the same error on all ranks.
+    Engine(Plan const& plan, Context& context, LoadOptions options, ReaderHook const& hook = {});
+    ~Engine();
+
+    std::optional<HeldTensor> next();
+    ParameterStore wait();
+    void cancel();
+    LoadReport const& report() const noexcept { return report_; }
+
+   private:
+    enum class State : std::uint8_t { loading, done, failed };
+
+    void start(ReaderHook const& hook);
+    void check_memory();
+    void step();
+    bool handle_reads();
+    bool handle_copies();
+    void pause_until_something_happens();
+    void finish_together();
+    void fail(Error error);
+    [[noreturn]] void leave_together();
+    [[noreturn]] void give_up(Error const& error);
+    void abandon() noexcept;
+    void fill_report();
+    void tell_progress();
+
+    Plan plan_;
+    Communicator& communicator_;
+    LoadOptions options_;
+    LoadReport report_;
+    State state_ = State::loading;
+    std::optional<Error> error_;  ///< this rank's own failure
+    std::size_t next_tensor_ = 0;
+    std::shared_ptr<ParameterStore::Data> store_;
+    TensorTracker tracker_;
+    PhaseClock clock_;
+    bool is_waiting_ = false;
+    std::vector<ReadResult> reads_;
+    std::vector<PlaceDone> copies_;
+
+    // In this order: what comes later uses what comes before.
+    std::unique_ptr<Transport> transport_;
+    std::unique_ptr<DirectFlow> direct_;
+    std::unique_ptr<Lanes> lanes_;
+    std::unique_ptr<ReaderSet> readers_;
+    std::unique_ptr<WaveFlow> waves_;
+};
+
+}  // namespace shardwise

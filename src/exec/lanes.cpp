@@ -1,0 +1,97 @@
+#include "exec/lanes.hpp"
+
+#include <algorithm>
+
+#include <sched.h>
+#include <unistd.h>
+
+namespace shardwise {
+
+std::size_t usable_cores(std::size_t ranks_on_node) {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    if (::sched_getaffinity(0, sizeof(mask), &mask) != 0) { return 1; }
+    auto const allowed = static_cast<std::size_t>(CPU_COUNT(&mask));
+    auto const online = static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+    bool const is_bound = allowed < online;  // the launcher gave this rank a part of the machine of its own
+    return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
+}
+
+Lanes::Lanes(std::size_t threads, TensorSpans tensors) : tensors_(tensors) {
+    for (std::size_t i = 1; i < threads; ++i) {
+        workers_.emplace_back([this](std::stop_token const& stop) { work(stop); });
+    }
+}
+
+Lanes::~Lanes() {
+    for (auto& worker : workers_) { worker.request_stop(); }
+    work_added_.notify_all();
+}
+
+PlaceDone Lanes::run(PlaceJob const& job) const {
+    PlaceDone done{job.id, {}};
+    try {
+        if (job.lender != nullptr) { job.lender->fault_in(job.source); }
+        job.is_packed ? unpack(job.blocks, job.source, tensors_) : place(job.blocks, job.source, tensors_);
+        if (job.lender != nullptr) {
+            std::uint64_t used = 0;
+            for (auto const& block : job.blocks) { used += block.bytes(); }
+            job.lender->release(job.source, used);
+        }
+    } catch (Error const& error) { done.error = error; }
+    return done;
+}
+
+void Lanes::submit(PlaceJob job) {
+    ++under_way_;
+    if (workers_.empty()) {
+        done_.push_back(run(job));
+        return;
+    }
+    {
+        std::lock_guard const lock(mutex_);
+        queue_.push_back(job);
+    }
+    work_added_.notify_one();
+}
+
+std::optional<PlaceJob> Lanes::take() {
+    std::lock_guard const lock(mutex_);
+    if (queue_.empty()) { return std::nullopt; }
+    auto const job = queue_.front();
+    queue_.pop_front();
+    return job;
+}
+
+void Lanes::poll(std::vector<PlaceDone>& done) {
+    if (auto const job = take()) {
+        auto finished = run(*job);
+        std::lock_guard const lock(mutex_);
+        done_.push_back(std::move(finished));
+    }
+    std::lock_guard const lock(mutex_);
+    under_way_ -= done_.size();
+    std::move(done_.begin(), done_.end(), std::back_inserter(done));
+    done_.clear();
+}
+
+void Lanes::drain() {
+    std::vector<PlaceDone> ignored;
+    while (under_way_ > 0) { poll(ignored); }
+}
+
+void Lanes::work(std::stop_token const& stop) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        work_added_.wait(lock, [&] { return stop.stop_requested() || !queue_.empty(); });
+        if (stop.stop_requested()) { return; }
+        auto const job = queue_.front();
+        queue_.pop_front();
+        lock.unlock();
+        auto finished = run(job);
+        lock.lock();
+        done_.push_back(std::move(finished));
+    }
+}
+
+}  // namespace shardwise

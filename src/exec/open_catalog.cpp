@@ -1,0 +1,124 @@
+// Opening a checkpoint and looking at its files with all ranks of a job.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <shardwise/catalog.hpp>
+#include <shardwise/materialize.hpp>
+
+#include "catalog/file_header.hpp"
+#include "catalog/file_set.hpp"
+#include "comm/communicator.hpp"
+#include "io/file_access.hpp"
+#include "util/wire.hpp"
+
+namespace shardwise {
+namespace {
+
+/// Rank 0 looks at the folder; the others are told.
+FileSet share_file_set(std::string const& path, Communicator& communicator) {
+    std::vector<std::byte> bytes;
+    together(communicator, [&] {
+        if (communicator.rank() == 0) { bytes = encode(resolve_file_set(path)); }
+    });
+    return decode_file_set(communicator.broadcast(std::move(bytes), 0));
+}
+
+/// What one rank says of one file.
+struct FileAnswer {
+    std::uint64_t file = 0;
+    std::vector<std::byte> bytes;
+};
+
+std::vector<std::byte> encode(std::vector<FileAnswer> const& answers) {
+    WireWriter out;
+    for (auto const& answer : answers) {
+        out.put(answer.file);
+        out.put(std::string_view(reinterpret_cast<char const*>(answer.bytes.data()), answer.bytes.size()));
+    }
+    return out.take();
+}
+
+/// Calls @p take(file, bytes) for every answer of every rank, ranks in order.
+template <class Take>
+void exchange_answers(Communicator& communicator, std::vector<FileAnswer> const& own, Take take) {
+    for (auto const& message : communicator.all_gather(encode(own))) {
+        WireReader in(message);
+        while (!in.is_empty()) {
+            auto const file = in.get<std::uint64_t>();
+            auto const text = in.get_text();
+            take(file, std::as_bytes(std::span(text)));
+        }
+    }
+}
+
+std::vector<std::byte> encode(FileFacts const& facts) {
+    WireWriter out;
+    out.put(facts.cached_fraction);
+    out.put(facts.is_memory);
+    out.put(facts.allows_direct);
+    out.put(facts.file_system);
+    return out.take();
+}
+
+FileFacts decode_facts(std::span<std::byte const> bytes) {
+    WireReader in(bytes);
+    FileFacts facts;
+    facts.cached_fraction = in.get<double>();
+    facts.is_memory = in.get<bool>();
+    facts.allows_direct = in.get<bool>();
+    facts.file_system = in.get_text();
+    return facts;
+}
+
+void keep_worst(FileFacts& facts, FileFacts const& other) {
+    facts.cached_fraction = std::min(facts.cached_fraction, other.cached_fraction);
+    facts.is_memory = facts.is_memory && other.is_memory;
+    facts.allows_direct = facts.allows_direct && other.allows_direct;
+}
+
+}  // namespace
+
+Catalog Catalog::open(std::string const& path, Context& context) {
+    auto& communicator = context.communicator();
+    auto const files = share_file_set(path, communicator);
+    std::vector<FileAnswer> own;
+    together(communicator, [&] {
+        auto const ranks = static_cast<std::size_t>(communicator.size());
+        for (auto file = static_cast<std::size_t>(communicator.rank()); file < files.paths.size(); file += ranks) {
+            own.push_back({file, encode(read_file_header(files.paths[file]))});
+        }
+    });
+    std::vector<FileHeader> headers(files.paths.size());
+    exchange_answers(communicator, own, [&](std::uint64_t file, std::span<std::byte const> bytes) { headers[file] = decode_file_header(bytes); });
+
+    std::optional<Catalog> catalog;
+    together(communicator, [&] { catalog = build_catalog(files, std::move(headers)); });
+    return *std::move(catalog);
+}
+
+std::vector<FileFacts> probe_files(Catalog const& catalog, Context& context) {
+    auto& communicator = context.communicator();
+    auto const& neighbours = communicator.layout().neighbours;
+    auto const place = std::find(neighbours.begin(), neighbours.end(), communicator.rank()) - neighbours.begin();
+    std::vector<FileAnswer> own;
+    together(communicator, [&] {
+        for (auto file = static_cast<std::size_t>(place); file < catalog.files().size(); file += neighbours.size()) {
+            own.push_back({file, encode(probe_file(catalog.files()[file]))});
+        }
+    });
+    std::vector<std::optional<FileFacts>> facts(catalog.files().size());
+    exchange_answers(communicator, own, [&](std::uint64_t file, std::span<std::byte const> bytes) {
+        auto const answer = decode_facts(bytes);
+        if (facts[file]) {
+            keep_worst(*facts[file], answer);
+        } else {
+            facts[file] = answer;
+        }
+    });
+    std::vector<FileFacts> result;
+    for (auto& file : facts) { result.push_back(std::move(file).value()); }
+    return result;
+}
+
+}  // namespace shardwise

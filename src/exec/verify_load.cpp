@@ -1,0 +1,139 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <shardwise/verify.hpp>
+
+#include "comm/communicator.hpp"
+#include "convert/position_digest.hpp"
+#include "convert/runs.hpp"
+#include "exec/piece_digest.hpp"
+#include "mapping/parameters.hpp"
+#include "plan/copy_block.hpp"
+#include "plan/mapping_options.hpp"
+#include "util/file.hpp"
+
+namespace shardwise {
+namespace {
+
+constexpr std::uint64_t kChunkBytes = 4ULL << 20U;
+
+/// A part of a parameter that comes from one stored tensor; sources are bytes of it, targets global bytes of the parameter.
+struct SourcePart {
+    std::uint32_t source = 0;
+    std::uint32_t parameter = 0;
+    std::uint64_t copies = 1;  ///< ranks that hold each byte of it
+    CopyBlock block;
+};
+
+void add_parts(std::vector<SourcePart>& parts, View const& view, std::uint32_t index, Parameter const& parameter, std::uint64_t copies) {
+    for (auto const& region : view.regions) {
+        parts.push_back({region.source, index, copies, lower(region, parameter.value.shape, parameter.value.dtype)});
+    }
+}
+
+/// Every part of every parameter, ordered by stored tensor.
+std::vector<SourcePart> list_parts(std::span<Parameter const> parameters, Mesh const& mesh) {
+    std::vector<SourcePart> parts;
+    for (std::uint32_t index = 0; index < parameters.size(); ++index) {
+        auto const& parameter = parameters[index];
+        auto const& placement = parameter.placement;
+        auto const view = evaluate(parameter.value);
+        if (placement.kind == Placement::Kind::replicate) {
+            add_parts(parts, view, index, parameter, static_cast<std::uint64_t>(mesh.world()));
+            continue;
+        }
+        std::int64_t begin = 0;
+        for (auto const& block : placement.blocks) {
+            auto part = slice(view, placement.dim, begin, begin + block.size);
+            for (auto& region : part.regions) { region.axes[placement.dim].begin += begin; }
+            add_parts(parts, part, index, parameter, static_cast<std::uint64_t>(block.repeat * mesh.dp));
+            begin += block.size;
+        }
+    }
+    std::stable_sort(parts.begin(), parts.end(), [](auto const& a, auto const& b) { return a.source < b.source; });
+    return parts;
+}
+
+/// Adds the digests of what @p parts take from one stored tensor.
+void digest_source(TensorRecord const& stored, FileRecord const& file, std::span<SourcePart const> parts, std::span<Parameter const> parameters,
+                   std::vector<std::uint64_t>& digests) {
+    Fd const fd = open_for_read(file.path);
+    std::vector<std::byte> chunk;
+    std::vector<CopyBlock> clipped;
+    for (std::uint64_t begin = 0; begin < stored.size_bytes; begin += kChunkBytes) {
+        ByteRange const range = {begin, std::min(begin + kChunkBytes, stored.size_bytes)};
+        chunk.resize(range.size());
+        read_exactly(fd, file.path, stored.begin + begin, chunk);
+        for (auto const& part : parts) {
+            auto const unit = digest_unit_bytes(parameters[part.parameter].value.dtype);
+            clipped.clear();
+            clip(part.block, range, clipped);
+            for (auto const& block : clipped) {
+                for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t size) {
+                    auto const bytes = std::span<std::byte const>(chunk).subspan(source - begin, size);
+                    digests[part.parameter] += part.copies * position_digest(bytes, unit, target / unit);
+                });
+            }
+        }
+    }
+}
+
+/// What all ranks together must hold, from this rank's share of the stored tensors.
+std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Parameter const> parameters, Mesh const& mesh, std::int64_t rank) {
+    auto const parts = list_parts(parameters, mesh);
+    std::vector<std::uint64_t> digests(parameters.size(), 0);
+    auto const share = catalog.tensor_bytes() / static_cast<std::uint64_t>(mesh.world()) + 1;
+    std::uint64_t passed = 0;
+    for (auto first = parts.begin(); first != parts.end();) {
+        auto const last = std::find_if(first, parts.end(), [&](SourcePart const& part) { return part.source != first->source; });
+        auto const& stored = catalog.tensors()[first->source];
+        if (passed / share == static_cast<std::uint64_t>(rank)) {
+            digest_source(stored, catalog.files()[stored.file], {first, last}, parameters, digests);
+        }
+        passed += stored.size_bytes;
+        first = last;
+    }
+    return digests;
+}
+
+std::vector<std::uint64_t> held_digests(ParameterStore const& store, Plan const& plan) {
+    std::vector<std::uint64_t> digests;
+    for (std::size_t i = 0; i < store.size(); ++i) {
+        auto const tensor = store[i];
+        digests.push_back(0);
+        for (auto const& part : held_parts(*tensor.info, plan.mesh.tp_rank(plan.rank))) {
+            digests.back() += digest_part(part, tensor.info->dtype, tensor.bytes);
+        }
+    }
+    return digests;
+}
+
+}  // namespace
+
+void verify_load(ParameterStore const& store, Plan const& plan, Catalog const& catalog, Architecture const& architecture, PlanOptions const& options,
+                 Context& context) {
+    auto& communicator = context.communicator();
+    Parameters parameters;
+    std::vector<std::uint64_t> expected;
+    std::vector<std::uint64_t> held;
+    together(communicator, [&] {
+        parameters = map_parameters(catalog, architecture, mapping_options(options));
+        expected = expected_digests(catalog, parameters.list, plan.mesh, plan.rank);
+        held = held_digests(store, plan);
+    });
+    expected = communicator.sum(std::move(expected));
+    held = communicator.sum(std::move(held));
+    // Parameters are in natural order, tensors of the plan by priority first.
+    std::map<std::string, std::uint64_t> held_by_name;
+    for (std::size_t i = 0; i < plan.tensors.size(); ++i) { held_by_name.emplace(plan.tensors[i].name, held[i]); }
+    for (std::size_t i = 0; i < parameters.list.size(); ++i) {
+        auto const& name = parameters.list[i].name;
+        if (held_by_name.at(name) == expected[i]) { continue; }
+        throw Error(Errc::io, fmt::format("verify: the ranks do not hold {} as the checkpoint has it (digest {:016x}, expected {:016x})", name,
+                                          held_by_name.at(name), expected[i]))
+            .on_rank(0);
+    }
+}
+
+}  // namespace shardwise

@@ -1,0 +1,80 @@
+/// @file
+/// Reads that ranks share, wave after wave: read stripes, agree that all are read, exchange, place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <shardwise/plan.hpp>
+
+#include "comm/communicator.hpp"
+#include "comm/transport.hpp"
+#include "device/host_memory.hpp"
+#include "exec/lanes.hpp"
+#include "exec/work_ids.hpp"
+#include "io/reader_set.hpp"
+
+namespace shardwise {
+
+/// Steps through the waves of a plan. With S slots, wave w is read into slot w mod S as soon as every rank has placed
+/// wave w - S. A rank joins the agreement on wave w when it has read its stripe of w and placed wave w - 1; so when that
+/// agreement is reached, wave w may be exchanged and every slot but one before it is free.
+class WaveFlow {
+   public:
+    WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communicator& communicator, Transport& transport);
+
+    /// Moves on as far as it can without waiting; false if it could not.
+    /// @param outcome_failed set when an agreement ends in failure; the flow then stands still.
+    bool advance(std::optional<Outcome>& failure);
+
+    void on_read(std::uint32_t wave);
+    void on_placed(std::uint32_t wave);
+
+    std::span<CopyBlock const> blocks_of(std::uint32_t wave, std::uint32_t receive) const;
+    bool is_done() const noexcept { return placed_ == plan_.waves.size(); }
+    bool is_waiting_for_ranks() const noexcept { return agreement_ != nullptr || is_exchanging_; }
+
+    /// An agreement joined and not yet reached, for a caller that has to leave together with the others.
+    std::unique_ptr<Agreement> take_agreement() noexcept { return std::move(agreement_); }
+
+    std::size_t reads_under_way() const noexcept { return reads_under_way_; }
+    std::uint64_t received_bytes() const noexcept { return received_bytes_; }
+    std::uint64_t message_memory_bytes() const noexcept { return messages_.bytes().size(); }
+
+   private:
+    bool feed_reads();
+    bool join();
+    bool exchange();
+    void start_exchange();
+    void send_pieces(Wave const& wave, std::span<std::byte const> slot, std::span<std::byte> room);
+    void place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed);
+
+    std::uint32_t slot_of(std::size_t wave) const noexcept { return static_cast<std::uint32_t>(wave % plan_.slot_count); }
+    std::span<CopyBlock const> blocks_of(Delivery const& delivery) const;
+
+    Plan const& plan_;
+    ReaderSet& readers_;
+    Lanes& lanes_;
+    Communicator& communicator_;
+    Transport& transport_;
+    HostMemory messages_;  ///< packed pieces of one wave, in and out
+
+    std::size_t read_ = 0;     ///< waves whose reads were all submitted
+    std::size_t joined_ = 0;   ///< waves whose agreement was joined
+    std::size_t agreed_ = 0;   ///< waves whose agreement was reached
+    std::size_t placed_ = 0;   ///< waves that are in place, everything sent
+    std::size_t next_read_ = 0;                   ///< index into the reads of wave `read_`
+    std::vector<std::size_t> missing_reads_;      ///< by wave
+    std::vector<std::span<std::byte const>> incoming_;  ///< by receive of the wave being exchanged
+    std::size_t missing_pieces_ = 0;
+    bool is_exchanging_ = false;
+    std::unique_ptr<Agreement> agreement_;
+    std::size_t reads_under_way_ = 0;
+    std::uint64_t received_bytes_ = 0;
+};
+
+}  // namespace shardwise

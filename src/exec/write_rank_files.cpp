@@ -1,0 +1,35 @@
+#include "exec/write_rank_files.hpp"
+
+#include <filesystem>
+#include <optional>
+
+#include "comm/communicator.hpp"
+#include "sink/manifest.hpp"
+
+namespace shardwise {
+
+namespace fs = std::filesystem;
+
+std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context, std::string const& folder, RankFormat format) {
+    auto& communicator = context.communicator();
+    auto const path = (fs::path(folder) / rank_file_name(plan.rank, format)).string();
+    std::optional<PendingFile> file;
+    std::uint64_t written = 0;
+    together(communicator, [&] {
+        file.emplace(format == RankFormat::hdf5 ? write_hdf5_rank_file(store, plan, path) : write_safetensors_rank_file(store, plan, path));
+        file->make_durable();
+        written = fs::file_size(file->temporary_path());
+    });
+    together(communicator, [&] {
+        if (communicator.rank() == 0) { fs::remove(manifest_path(folder)); }
+    });
+    together(communicator, [&] { file->commit(); });
+    together(communicator, [&] {
+        if (communicator.rank() != 0) { return; }
+        remove_surplus_rank_files(folder, plan, format);
+        write_file_atomically(manifest_path(folder), manifest_json(plan, format));
+    });
+    return written;
+}
+
+}  // namespace shardwise

@@ -1,0 +1,131 @@
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <map>
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include "io/file_access.hpp"
+#include "io/reader.hpp"
+#include "util/checked.hpp"
+#include "util/file.hpp"
+
+namespace shardwise {
+namespace {
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14; older C libraries lack the name
+#endif
+
+/// A whole file mapped for reading.
+class MappedFile {
+   public:
+    explicit MappedFile(FileRecord const& file) : access_(file, false) {
+        void* const address = ::mmap(nullptr, access_.size_bytes(), PROT_READ, MAP_SHARED, access_.fd(), 0);
+        if (address == MAP_FAILED) { throw_errno(errno, fmt::format("map {} ({} B)", access_.path(), access_.size_bytes())); }
+        bytes_ = {static_cast<std::byte const*>(address), access_.size_bytes()};
+    }
+    MappedFile(MappedFile const&) = delete;
+    MappedFile& operator=(MappedFile const&) = delete;
+    ~MappedFile() { ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }
+
+    std::span<std::byte const> bytes() const noexcept { return bytes_; }
+    std::string const& path() const noexcept { return access_.path(); }
+
+    /// A mapped page past the end of a file that was cut is a signal, not an error; look before touching it.
+    void check_size() const {
+        Fd const same(open_for_read(access_.path()));
+        auto const size = file_size(same, access_.path());
+        if (size < bytes_.size()) { throw Error(Errc::input, fmt::format("{} was cut to {} B while it was read", access_.path(), size)); }
+    }
+
+   private:
+    FileAccess access_;
+    std::span<std::byte const> bytes_;
+};
+
+/// The pages that @p data touches.
+std::span<std::byte> pages_of(std::span<std::byte const> data) {
+    auto const begin = align_down(reinterpret_cast<std::uintptr_t>(data.data()), kSlotAlignment);
+    auto const end = align_up(reinterpret_cast<std::uintptr_t>(data.data() + data.size()), kSlotAlignment);
+    return {reinterpret_cast<std::byte*>(begin), end - begin};
+}
+
+class MmapReader final : public Reader {
+   public:
+    explicit MmapReader(std::span<FileRecord const> files) : files_(files) {}
+
+    bool has_room() const noexcept override { return true; }
+    bool lends_memory() const noexcept override { return true; }
+
+    void submit(ReadRequest const& request) override {
+        ReadResult result{request.id, {}, {}};
+        try {
+            result.data = mapped(request.range.file).bytes().subspan(request.range.begin, request.range.size_bytes);
+            if (!request.into.empty()) { result.data = copy_out(result.data, request); }
+            ++requests_;
+        } catch (Error const& error) { result.error = error; }
+        finished_.push_back(std::move(result));
+    }
+
+    void poll(std::vector<ReadResult>& results, Wait) override {
+        std::move(finished_.begin(), finished_.end(), std::back_inserter(results));
+        finished_.clear();
+    }
+
+    void fault_in(std::span<std::byte const> data) override {
+        auto const pages = pages_of(data);
+        while (::madvise(pages.data(), pages.size(), MADV_POPULATE_READ) != 0) {
+            if (errno == EINTR || errno == EAGAIN) { continue; }
+            if (errno == EINVAL) { return; }  // a kernel that cannot: pages come in when they are touched
+            explain_fault(data, errno);
+        }
+    }
+
+    void release(std::span<std::byte const> data, std::uint64_t used_bytes) noexcept override {
+        auto const pages = pages_of(data);
+        ::madvise(pages.data(), pages.size(), MADV_DONTNEED);  // they count as resident otherwise
+        used_bytes_ += used_bytes;
+    }
+
+    ReadCounters counters() const noexcept override { return {requests_, used_bytes_, 0}; }
+
+   private:
+    MappedFile const& mapped(std::uint32_t file) {
+        auto& entry = mapped_[file];
+        if (!entry) { entry = std::make_unique<MappedFile>(files_[file]); }
+        return *entry;
+    }
+
+    std::span<std::byte const> copy_out(std::span<std::byte const> data, ReadRequest const& request) {
+        fault_in(data);
+        auto const target = request.into.subspan(request.range.begin % kSlotAlignment, data.size());
+        std::memcpy(target.data(), data.data(), data.size());
+        release(data, data.size());
+        return target;
+    }
+
+    [[noreturn]] void explain_fault(std::span<std::byte const> data, int error_number) const {
+        for (auto const& [index, file] : mapped_) {
+            auto const all = file->bytes();
+            if (data.data() < all.data() || data.data() >= all.data() + all.size()) { continue; }
+            file->check_size();
+            throw_errno(error_number == EFAULT ? EIO : error_number, fmt::format("read {} at {} for {} B", file->path(), data.data() - all.data(), data.size()));
+        }
+        throw_errno(error_number, fmt::format("read {} mapped bytes", data.size()));
+    }
+
+    std::span<FileRecord const> files_;
+    std::map<std::uint32_t, std::unique_ptr<MappedFile>> mapped_;
+    std::vector<ReadResult> finished_;
+    std::uint64_t requests_ = 0;
+    std::atomic<std::uint64_t> used_bytes_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Reader> make_mmap_reader(std::span<FileRecord const> files) { return std::make_unique<MmapReader>(files); }
+
+}  // namespace shardwise

@@ -1,0 +1,100 @@
+#include "sink/rank_files.hpp"
+
+#include <charconv>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "sink/safetensors_writer.hpp"
+
+namespace shardwise {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kPrefix = "model-rank-";
+
+std::string_view ending(RankFormat format) { return format == RankFormat::hdf5 ? ".h5" : ".safetensors"; }
+
+Json placement_json(Placement const& placement) {
+    Json json = {{"kind", to_string(placement.kind)}};
+    if (placement.kind == Placement::Kind::replicate) { return json; }
+    json["dim"] = placement.dim;
+    for (auto const& block : placement.blocks) { json["blocks"].push_back({{"size", block.size}, {"parts", block.parts}, {"repeat", block.repeat}}); }
+    return json;
+}
+
+/// True for names of rank files of any world that the set just written does not hold.
+bool is_surplus(std::string const& name, Plan const& plan, RankFormat format) {
+    if (!name.starts_with(kPrefix)) { return false; }
+    auto const rest = std::string_view(name).substr(kPrefix.size());
+    std::int64_t rank = 0;
+    auto const [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), rank);
+    auto const tail = rest.substr(static_cast<std::size_t>(end - rest.data()));
+    bool const is_rank_file = error == std::errc{} && tail.starts_with("-part-") && (tail.ends_with(".safetensors") || tail.ends_with(".h5"));
+    return is_rank_file && (rank >= plan.mesh.world() || name != rank_file_name(rank, format));
+}
+
+}  // namespace
+
+void remove_surplus_rank_files(std::string const& folder, Plan const& plan, RankFormat format) {
+    for (auto const& entry : fs::directory_iterator(folder)) {
+        if (is_surplus(entry.path().filename().string(), plan, format)) { fs::remove(entry.path()); }
+    }
+}
+
+char const* to_string(RankFormat format) noexcept { return format == RankFormat::hdf5 ? "hdf5" : "safetensors"; }
+
+std::string rank_file_name(std::int64_t rank, RankFormat format) { return fmt::format("{}{}-part-0{}", kPrefix, rank, ending(format)); }
+
+std::string manifest_json(Plan const& plan, RankFormat format) {
+    Json json = {
+        {"schema", "shardwise.manifest/1"},
+        {"world", plan.mesh.world()},
+        {"mesh", {{"dp", plan.mesh.dp}, {"tp", plan.mesh.tp}}},
+        {"architecture", plan.architecture},
+        {"plan", plan.plan_name},
+        {"source_digest", plan.source_digest},
+        {"plan_digest", plan.digest},
+        {"format", to_string(format)},
+    };
+    for (std::int64_t rank = 0; rank < plan.mesh.world(); ++rank) { json["files"].push_back(rank_file_name(rank, format)); }
+    json["tied"] = Json::object();
+    for (auto const& tensor : plan.tensors) {
+        json["tensors"][tensor.name] = {
+            {"dtype", to_string(tensor.dtype)},
+            {"shape", std::vector<std::int64_t>(tensor.global_shape.begin(), tensor.global_shape.end())},
+            {"placement", placement_json(tensor.placement)},
+        };
+        for (auto const& alias : tensor.aliases) { json["tied"][alias] = tensor.name; }
+    }
+    return json.dump(1) + "\n";
+}
+
+PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path) {
+    std::vector<TensorEntry> entries;
+    for (auto const& tensor : plan.tensors) { entries.push_back({tensor.name, tensor.dtype, tensor.local_shape, tensor.size_bytes}); }
+    auto const order = safetensors_order(entries);
+    std::vector<TensorEntry> ordered;
+    std::uint64_t data_bytes = 0;
+    for (auto const index : order) {
+        ordered.push_back(entries[index]);
+        data_bytes += entries[index].size_bytes;
+    }
+    auto const header = safetensors_header(ordered, {
+                                                        {"format", "pt"},
+                                                        {"shardwise.rank", std::to_string(plan.rank)},
+                                                        {"shardwise.world", std::to_string(plan.mesh.world())},
+                                                        {"shardwise.source_digest", plan.source_digest},
+                                                    });
+    PendingFile file(path);
+    FileWriter writer(file, header.size() + data_bytes);
+    writer.write(std::as_bytes(std::span(header)));
+    for (auto const index : order) { writer.write(store[index].bytes); }
+    writer.close();
+    return file;
+}
+
+}  // namespace shardwise

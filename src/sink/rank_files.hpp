@@ -1,0 +1,35 @@
+/// @file
+/// One file a rank, and the manifest over all of them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <shardwise/materialize.hpp>
+#include <shardwise/plan.hpp>
+
+#include "sink/atomic_file.hpp"
+
+namespace shardwise {
+
+enum class RankFormat : std::uint8_t { safetensors, hdf5 };
+char const* to_string(RankFormat format) noexcept;
+
+/// Name of a rank's file: model-rank-RANK-part-0.safetensors or .h5, the naming of sharded states that engines read.
+std::string rank_file_name(std::int64_t rank, RankFormat format);
+
+/// The manifest's text.
+std::string manifest_json(Plan const& plan, RankFormat format);
+
+/// Removes rank files that do not belong to the set of @p plan: of more ranks, or of another format.
+void remove_surplus_rank_files(std::string const& folder, Plan const& plan, RankFormat format);
+
+/// One rank's file, written but without its name.
+PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path);
+
+/// The same as HDF5: a contiguous dataset a tensor, aligned to 64 KiB, with attributes dtype, global_shape, placement.
+/// Types that HDF5 1.10 cannot convert rightly (8-bit floats but E5M2, packed ones) are stored as bytes.
+/// @throws Error unavailable naming the CMake option when HDF5 is not built in.
+PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path);
+
+}  // namespace shardwise

@@ -1,0 +1,46 @@
+#include "sink/safetensors_writer.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include <nlohmann/json.hpp>
+
+#include "util/checked.hpp"
+
+namespace shardwise {
+
+std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata) {
+    constexpr std::uint64_t kDataAlignment = 4096;
+    constexpr std::size_t kLengthField = sizeof(std::uint64_t);
+    nlohmann::ordered_json document = nlohmann::ordered_json::object();
+    if (!metadata.empty()) { document["__metadata__"] = metadata; }
+    std::uint64_t begin = 0;
+    for (auto const& tensor : tensors) {
+        document[std::string(tensor.name)] = {
+            {"dtype", to_string(tensor.dtype)},
+            {"shape", std::vector<std::int64_t>(tensor.shape.begin(), tensor.shape.end())},
+            {"data_offsets", {begin, begin + tensor.size_bytes}},
+        };
+        begin += tensor.size_bytes;
+    }
+    auto json = document.dump();
+    json.resize(align_up(kLengthField + json.size(), kDataAlignment) - kLengthField, ' ');
+    std::uint64_t const length = json.size();
+    std::string header(kLengthField, '\0');
+    std::memcpy(header.data(), &length, kLengthField);
+    return header + json;
+}
+
+std::vector<std::size_t> safetensors_order(std::span<TensorEntry const> tensors) {
+    std::vector<std::size_t> order(tensors.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        int const bits_a = bits(tensors[a].dtype);
+        int const bits_b = bits(tensors[b].dtype);
+        return bits_a != bits_b ? bits_a > bits_b : tensors[a].name < tensors[b].name;
+    });
+    return order;
+}
+
+}  // namespace shardwise

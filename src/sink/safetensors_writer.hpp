@@ -1,0 +1,33 @@
+/// @file
+/// Writing safetensors files.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <shardwise/dtype.hpp>
+#include <shardwise/shape.hpp>
+
+namespace shardwise {
+
+/// A tensor to be written; size_bytes is what dtype and shape need.
+struct TensorEntry {
+    std::string_view name;
+    DType dtype = DType::u8;
+    Shape shape;
+    std::uint64_t size_bytes = 0;
+};
+
+/// Everything before the data: the length field and the JSON, padded with spaces so that data begins at a multiple of
+/// 4096. Data follows in the order of @p tensors without gaps.
+std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata);
+
+/// Order in which to write tensors: wider elements first, so that each begins at a multiple of its element, then by name;
+/// what the reference implementation does. Returns indices into @p tensors.
+std::vector<std::size_t> safetensors_order(std::span<TensorEntry const> tensors);
+
+}  // namespace shardwise
