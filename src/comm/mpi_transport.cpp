@@ -7,7 +7,6 @@
 #include "comm/mpi_communicator.hpp"
 #include "comm/shared_window.hpp"
 #include "comm/transport.hpp"
-#include "device/host_memory.hpp"
 #include "util/wire.hpp"
 
 namespace shardwise {
@@ -24,20 +23,12 @@ struct Message {
 
 class MpiTransport final : public Transport {
    public:
-    MpiTransport(MpiCommunicator& communicator, SlotSpec slots, bool uses_window) : communicator_(communicator), spec_(slots) {
-        auto const own_bytes = slots.count * slots.bytes;
-        auto const& layout = communicator.layout();
+    MpiTransport(MpiCommunicator& communicator, OutboxSpec outboxes, bool uses_window) : communicator_(communicator), spec_(outboxes) {
         node_rank_of_.assign(static_cast<std::size_t>(communicator.size()), -1);
-        if (uses_window) {
-            window_ = std::make_unique<SharedWindow>(communicator.node_comm(), own_bytes);
-            for (std::size_t i = 0; i < layout.neighbours.size(); ++i) {
-                node_rank_of_[static_cast<std::size_t>(layout.neighbours[i])] = static_cast<int>(i);
-            }
-            own_ = window_->part(node_rank_of_[static_cast<std::size_t>(communicator.rank())]);
-        } else {
-            memory_ = HostMemory(own_bytes);
-            own_ = memory_.bytes();
-        }
+        if (!uses_window) { return; }
+        auto const& neighbours = communicator.layout().neighbours;
+        window_ = std::make_unique<SharedWindow>(communicator.node_comm(), outboxes.count * outboxes.bytes);
+        for (std::size_t i = 0; i < neighbours.size(); ++i) { node_rank_of_[static_cast<std::size_t>(neighbours[i])] = static_cast<int>(i); }
     }
 
     std::string name() const override {
@@ -45,16 +36,18 @@ class MpiTransport final : public Transport {
         return communicator_.layout().node_count == 1 ? "shm" : "shm+mpi";
     }
 
-    std::span<std::byte> slot(std::uint32_t index) noexcept override { return own_.subspan(index * spec_.bytes, spec_.bytes); }
-
     bool shares_memory_with(int rank) const noexcept override {
-        return rank == communicator_.rank() || node_rank_of_[static_cast<std::size_t>(rank)] >= 0;
+        return rank != communicator_.rank() && node_rank_of_[static_cast<std::size_t>(rank)] >= 0;
     }
 
-    std::span<std::byte const> slot_of(int rank, std::uint32_t index) const noexcept override {
-        auto const node_rank = node_rank_of_[static_cast<std::size_t>(rank)];
-        auto const part = node_rank < 0 ? own_ : window_->part(node_rank);
-        return part.subspan(index * spec_.bytes, spec_.bytes);
+    std::span<std::byte> outbox(std::uint32_t index) noexcept override {
+        if (!window_ || window_->part_count() == 1) { return {}; }
+        auto const own = window_->part(node_rank_of_[static_cast<std::size_t>(communicator_.rank())]);
+        return own.subspan(index * spec_.bytes, spec_.bytes);
+    }
+
+    std::span<std::byte const> outbox_of(int rank, std::uint32_t index) const noexcept override {
+        return window_->part(node_rank_of_[static_cast<std::size_t>(rank)]).subspan(index * spec_.bytes, spec_.bytes);
     }
 
     void synchronize() override {
@@ -89,7 +82,7 @@ class MpiTransport final : public Transport {
 
     bool is_idle() const noexcept override { return under_way_.empty(); }
 
-    std::uint64_t slot_memory_bytes() const noexcept override { return own_.size() * (window_ ? window_->part_count() : 1); }
+    std::uint64_t outbox_memory_bytes() const noexcept override { return window_ ? spec_.count * spec_.bytes * window_->part_count() : 0; }
 
    private:
     template <class Bytes>
@@ -100,19 +93,17 @@ class MpiTransport final : public Transport {
     }
 
     MpiCommunicator& communicator_;
-    SlotSpec spec_;
+    OutboxSpec spec_;
     std::unique_ptr<SharedWindow> window_;
-    HostMemory memory_;
-    std::span<std::byte> own_;
-    std::vector<int> node_rank_of_;  ///< -1: reached by messages
+    std::vector<int> node_rank_of_;  ///< -1: on another node, or memory is not shared
     std::deque<Message> under_way_;
 };
 
 /// The first reason any rank has not to use shared memory; empty if none has one.
-std::string agreed_obstacle(MpiCommunicator& communicator, SlotSpec slots) {
+std::string agreed_obstacle(MpiCommunicator& communicator, OutboxSpec outboxes) {
     auto const node_ranks = communicator.layout().neighbours.size();
     WireWriter out;
-    out.put(shared_memory_obstacle(slots.count * slots.bytes * node_ranks));
+    out.put(shared_memory_obstacle(outboxes.count * outboxes.bytes * node_ranks));
     for (auto const& message : communicator.all_gather(out.take())) {
         auto const reason = WireReader(message).get_text();
         if (!reason.empty()) { return reason; }
@@ -122,17 +113,17 @@ std::string agreed_obstacle(MpiCommunicator& communicator, SlotSpec slots) {
 
 }  // namespace
 
-std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, SlotSpec slots, TransportChoice choice, std::string& note) {
+std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, OutboxSpec outboxes, TransportChoice choice, std::string& note) {
     auto& mpi = dynamic_cast<MpiCommunicator&>(communicator);
-    if (choice == TransportChoice::mpi) { return std::make_unique<MpiTransport>(mpi, slots, false); }
+    if (choice == TransportChoice::mpi) { return std::make_unique<MpiTransport>(mpi, outboxes, false); }
     auto const node_count = mpi.layout().node_count;
     if (choice == TransportChoice::shm && node_count > 1) {
         throw Error(Errc::unavailable, fmt::format("--transport shm: the ranks are on {} nodes, memory is shared only inside one", node_count));
     }
-    auto const obstacle = agreed_obstacle(mpi, slots);
+    auto const obstacle = agreed_obstacle(mpi, outboxes);
     if (!obstacle.empty() && choice == TransportChoice::shm) { throw Error(Errc::unavailable, fmt::format("--transport shm: {}", obstacle)); }
     note = obstacle;
-    return std::make_unique<MpiTransport>(mpi, slots, obstacle.empty());
+    return std::make_unique<MpiTransport>(mpi, outboxes, obstacle.empty());
 }
 
 }  // namespace shardwise

@@ -15,7 +15,11 @@
 
 namespace shardwise {
 
-/// Slots that reads land in, and messages. Used from one thread.
+/// Shared memory and messages. Used from one thread.
+///
+/// A rank puts what it has read into an outbox, where ranks that share memory with it take what they need; to the others
+/// it sends messages. Outboxes are copies on purpose: storage writes fastest to a process' own memory on huge pages, which
+/// shared windows are not.
 class Transport {
    public:
     virtual ~Transport() = default;
@@ -23,15 +27,16 @@ class Transport {
     /// "self", "shm", "mpi", or "shm+mpi" where both are at work.
     virtual std::string name() const = 0;
 
-    /// This rank's slot @p index; begins on a page.
-    virtual std::span<std::byte> slot(std::uint32_t index) noexcept = 0;
-
-    /// True if slot_of() works for that rank; otherwise its bytes come as messages.
+    /// True if @p rank is another rank and can look into this rank's outboxes, and the other way round.
     virtual bool shares_memory_with(int rank) const noexcept = 0;
-    virtual std::span<std::byte const> slot_of(int rank, std::uint32_t index) const noexcept = 0;
 
-    /// Makes slots that were filled visible to, respectively from, ranks that share memory. Called on both sides of the
-    /// agreement that all have filled theirs.
+    /// This rank's outbox @p index; empty if nobody shares memory with it.
+    virtual std::span<std::byte> outbox(std::uint32_t index) noexcept = 0;
+
+    /// The outbox of a rank that shares memory.
+    virtual std::span<std::byte const> outbox_of(int rank, std::uint32_t index) const noexcept = 0;
+
+    /// Makes outboxes that were filled visible. Called on both sides of the agreement that all have filled theirs.
     virtual void synchronize() = 0;
 
     /// Starts a message; memory stays in use until is_idle(). Messages between two ranks arrive in the order sent.
@@ -44,22 +49,23 @@ class Transport {
     /// True when every message that was started has gone out or come in.
     virtual bool is_idle() const noexcept = 0;
 
-    /// Bytes of slots that count as this process' own resident memory: its own, and neighbours' that it reads.
-    virtual std::uint64_t slot_memory_bytes() const noexcept = 0;
+    /// Bytes of outboxes that count as this process' resident memory: its own, and those it looks into.
+    virtual std::uint64_t outbox_memory_bytes() const noexcept = 0;
 };
 
-struct SlotSpec {
+/// The outboxes of every rank.
+struct OutboxSpec {
     std::uint32_t count = 0;
     std::uint64_t bytes = 0;  ///< each, a multiple of a page; the same on all ranks
 };
 
-/// One rank: its own slots, no messages.
-std::unique_ptr<Transport> make_self_transport(SlotSpec slots);
+/// One rank: nobody to share with.
+std::unique_ptr<Transport> make_self_transport();
 
 /// Shared windows inside a node and messages between nodes; only messages if asked for, or if the shared memory file
 /// system has no room. Collective.
 /// @param note why shared memory is not used although it could be; empty otherwise.
 /// @throws Error unavailable when @p choice is shm and some rank cannot be reached that way.
-std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, SlotSpec slots, TransportChoice choice, std::string& note);
+std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, OutboxSpec outboxes, TransportChoice choice, std::string& note);
 
 }  // namespace shardwise

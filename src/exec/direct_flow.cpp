@@ -7,30 +7,35 @@ DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes)
     for (std::uint32_t i = plan.direct_buffers; i-- > 0;) { free_buffers_.push_back(i); }
 }
 
+void DirectFlow::start() {
+    while (submitted_ < plan_.direct.size() && readers_.inline_reader_of(plan_.direct[submitted_].range.file) == nullptr && submit_next()) {}
+    readers_.start();
+}
+
 bool DirectFlow::feed() {
     bool has_fed = false;
     while (submitted_ < plan_.direct.size() && submit_next()) { has_fed = true; }
+    if (has_fed) { readers_.start(); }
     return has_fed;
 }
 
 bool DirectFlow::submit_next() {
     auto const index = static_cast<std::uint32_t>(submitted_);
     auto const& range = plan_.direct[index].range;
-    auto& reader = readers_.reader_of(range.file);
-    ReadRequest request{WorkId{WorkId::Kind::direct, 0, index}.pack(), range, {}};
-    if (reader.lends_memory()) {
-        if (lent_under_way_ >= 2 * lanes_.threads()) { return false; }
-        ++lent_under_way_;
-    } else {
-        if (free_buffers_.empty() || !reader.has_room()) { return false; }
-        if (memory_.bytes().empty()) { memory_ = HostMemory(plan_.direct_buffers * plan_.request_bytes); }
-        buffer_of_[index] = free_buffers_.back();
-        free_buffers_.pop_back();
-        request.into = memory_.bytes().subspan(buffer_of_[index] * plan_.request_bytes, plan_.request_bytes);
+    auto const id = WorkId{WorkId::Kind::direct, 0, index}.pack();
+    if (auto* const reader = readers_.inline_reader_of(range.file); reader != nullptr) {
+        if (lanes_.under_way() >= 2 * lanes_.threads()) { return false; }
+        ++submitted_;
+        lanes_.submit({id, blocks_of(index), {}, false, reader, range});
+        return true;
     }
+    if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }
+    if (memory_.bytes().empty()) { memory_ = HostMemory(plan_.direct_buffers * plan_.request_bytes); }
+    buffer_of_[index] = free_buffers_.back();
+    free_buffers_.pop_back();
     ++submitted_;
     ++reads_under_way_;
-    reader.submit(request);
+    readers_.submit({id, range, memory_.bytes().subspan(buffer_of_[index] * plan_.request_bytes, plan_.request_bytes)});
     return true;
 }
 
@@ -41,18 +46,12 @@ std::span<CopyBlock const> DirectFlow::blocks_of(std::uint32_t index) const {
 
 void DirectFlow::on_read(std::uint32_t index, std::span<std::byte const> data) {
     --reads_under_way_;
-    auto& reader = readers_.reader_of(plan_.direct[index].range.file);
-    auto* const lender = buffer_of_[index] == kNoBuffer ? &reader : nullptr;
-    lanes_.submit({WorkId{WorkId::Kind::direct, 0, index}.pack(), blocks_of(index), data, false, lender});
+    lanes_.submit({WorkId{WorkId::Kind::direct, 0, index}.pack(), blocks_of(index), data, false, nullptr, {}});
 }
 
 void DirectFlow::on_placed(std::uint32_t index) {
     ++finished_;
-    if (buffer_of_[index] == kNoBuffer) {
-        --lent_under_way_;
-    } else {
-        free_buffers_.push_back(buffer_of_[index]);
-    }
+    if (buffer_of_[index] != kNoBuffer) { free_buffers_.push_back(buffer_of_[index]); }
 }
 
 }  // namespace shardwise

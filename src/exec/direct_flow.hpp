@@ -1,5 +1,5 @@
 /// @file
-/// Reads that concern this rank alone: from storage into a buffer (or lent memory), from there into place.
+/// Reads that concern this rank alone: from storage into a buffer and from there into place; from memory at once.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,9 @@ namespace shardwise {
 class DirectFlow {
    public:
     DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes);
+
+    /// Submits the first reads that go on by themselves.
+    void start();
 
     /// Submits reads while there is room; false if there was none or nothing is left to submit.
     bool feed();
@@ -51,7 +54,6 @@ class DirectFlow {
     std::size_t submitted_ = 0;
     std::size_t finished_ = 0;
     std::size_t reads_under_way_ = 0;
-    std::size_t lent_under_way_ = 0;
 };
 
 }  // namespace shardwise

@@ -63,18 +63,17 @@ Materialization::Engine::~Engine() {
 void Materialization::Engine::start(ReaderHook const& hook) {
     compare_digests(plan_, communicator_);
     check_memory();
-    SlotSpec const slots{plan_.slot_count, plan_.slot_bytes};
     if (communicator_.size() == 1) {
-        transport_ = make_self_transport(slots);
+        transport_ = make_self_transport();
     } else {
         std::string note;
-        transport_ = make_mpi_transport(communicator_, slots, options_.transport, note);
+        transport_ = make_mpi_transport(communicator_, {plan_.slot_count, plan_.slot_bytes}, options_.transport, note);
         if (!note.empty()) { report_.notes.push_back(fmt::format("shared memory is not used: {}", note)); }
     }
     together(communicator_, [&] {
         store_ = make_store(plan_);
         auto const cores = usable_cores(communicator_.layout().neighbours.size());
-        lanes_ = std::make_unique<Lanes>(options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes), store_->spans);
+        lanes_ = std::make_unique<Lanes>(options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes), store_->spans, plan_.request_bytes);
         readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader), ReaderLimits{.depth = kUringDepth});
         if (hook) { hook(*readers_); }
         direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *lanes_);
@@ -82,7 +81,7 @@ void Materialization::Engine::start(ReaderHook const& hook) {
         report_.transport = transport_->name();
         report_.lanes = lanes_->threads();
     });
-    direct_->feed();
+    direct_->start();
 }
 
 /// Memory is promised lazily, so a node that cannot hold its ranks' stores would be found out by a killed process.
@@ -103,7 +102,7 @@ void Materialization::Engine::check_memory() {
 
 void Materialization::Engine::step() {
     bool has_moved = direct_->feed();
-    has_moved = handle_reads() || has_moved;
+    has_moved = handle_read() || has_moved;
     has_moved = handle_copies() || has_moved;
     {
         InPhase const phase(clock_, Phase::exchange);
@@ -140,21 +139,24 @@ void Materialization::Engine::pause_until_something_happens() {
     communicator_.pause(!std::exchange(is_waiting_, true));
 }
 
-bool Materialization::Engine::handle_reads() {
-    readers_->poll(reads_, Wait::no);
-    bool const has_any = !reads_.empty();
-    for (auto const& result : reads_) {
-        auto const id = WorkId::unpack(result.id);
-        if (result.error) { fail(*result.error); }
-        if (id.kind == WorkId::Kind::wave) {
-            waves_->on_read(id.wave);
-        } else {
-            InPhase const phase(clock_, Phase::place);
-            direct_->on_read(id.index, result.data);
-        }
+/// Takes in one completion: the copy that follows frees a buffer, and a new read should start before the next copy.
+bool Materialization::Engine::handle_read() {
+    if (next_result_ == reads_.size()) {
+        reads_.clear();
+        next_result_ = 0;
+        readers_->poll(reads_, Wait::no);
     }
-    reads_.clear();
-    return has_any;
+    if (next_result_ == reads_.size()) { return false; }
+    auto const result = std::move(reads_[next_result_++]);
+    auto const id = WorkId::unpack(result.id);
+    if (result.error) { fail(*result.error); }
+    if (id.kind == WorkId::Kind::wave) {
+        waves_->on_read(id.wave);
+    } else {
+        InPhase const phase(clock_, Phase::place);
+        direct_->on_read(id.index, result.data);
+    }
+    return true;
 }
 
 bool Materialization::Engine::handle_copies() {
@@ -287,7 +289,7 @@ void Materialization::Engine::fill_report() {
     }
     report_.exchanged_bytes = waves_->received_bytes();
     report_.placed_bytes = tracker_.placed_bytes();
-    report_.staging_bytes = direct_->staging_bytes() + waves_->message_memory_bytes() + transport_->slot_memory_bytes();
+    report_.staging_bytes = direct_->staging_bytes() + lanes_->staging_bytes() + waves_->staging_bytes() + transport_->outbox_memory_bytes();
 }
 
 }  // namespace shardwise

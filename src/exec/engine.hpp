@@ -50,7 +50,7 @@ class Materialization::Engine {
     void start(ReaderHook const& hook);
     void check_memory();
     void step();
-    bool handle_reads();
+    bool handle_read();
     bool handle_copies();
     void pause_until_something_happens();
     void finish_together();
@@ -73,6 +73,7 @@ class Materialization::Engine {
     PhaseClock clock_;
     bool is_waiting_ = false;
     std::vector<ReadResult> reads_;
+    std::size_t next_result_ = 0;  ///< of reads_, not yet taken in
     std::vector<PlaceDone> copies_;
 
     // In this order: what comes later uses what comes before.

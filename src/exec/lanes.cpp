@@ -6,6 +6,15 @@
 #include <unistd.h>
 
 namespace shardwise {
+namespace {
+
+/// The one place that all of @p size_bytes go to, if the blocks are a single run.
+std::span<std::byte> single_target(std::span<CopyBlock const> blocks, std::uint64_t size_bytes, TensorSpans tensors) {
+    bool const is_single = blocks.size() == 1 && blocks.front().loops.empty() && blocks.front().run_bytes == size_bytes;
+    return is_single ? tensors[blocks.front().tensor].subspan(blocks.front().target, size_bytes) : std::span<std::byte>();
+}
+
+}  // namespace
 
 std::size_t usable_cores(std::size_t ranks_on_node) {
     cpu_set_t mask;
@@ -17,7 +26,7 @@ std::size_t usable_cores(std::size_t ranks_on_node) {
     return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
 }
 
-Lanes::Lanes(std::size_t threads, TensorSpans tensors) : tensors_(tensors) {
+Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes) : tensors_(tensors), room_bytes_(room_bytes) {
     for (std::size_t i = 1; i < threads; ++i) {
         workers_.emplace_back([this](std::stop_token const& stop) { work(stop); });
     }
@@ -28,15 +37,26 @@ Lanes::~Lanes() {
     work_added_.notify_all();
 }
 
-PlaceDone Lanes::run(PlaceJob const& job) const {
+void Lanes::read_and_place(PlaceJob const& job, Room& room) {
+    auto target = single_target(job.blocks, job.range.size_bytes, tensors_);
+    if (target.empty() && room.bytes().empty()) {
+        room = Room(room_bytes_);
+        rooms_bytes_ += room_bytes_;
+    }
+    auto const data = job.reader->read(job.range, target.empty() ? room.bytes() : target);
+    if (data.data() != target.data()) { place(job.blocks, data, tensors_); }
+    std::uint64_t used = 0;
+    for (auto const& block : job.blocks) { used += block.bytes(); }
+    job.reader->release(data, used);
+}
+
+PlaceDone Lanes::run(PlaceJob const& job, Room& room) {
     PlaceDone done{job.id, {}};
     try {
-        if (job.lender != nullptr) { job.lender->fault_in(job.source); }
-        job.is_packed ? unpack(job.blocks, job.source, tensors_) : place(job.blocks, job.source, tensors_);
-        if (job.lender != nullptr) {
-            std::uint64_t used = 0;
-            for (auto const& block : job.blocks) { used += block.bytes(); }
-            job.lender->release(job.source, used);
+        if (job.reader != nullptr) {
+            read_and_place(job, room);
+        } else {
+            job.is_packed ? unpack(job.blocks, job.source, tensors_) : place(job.blocks, job.source, tensors_);
         }
     } catch (Error const& error) { done.error = error; }
     return done;
@@ -45,7 +65,7 @@ PlaceDone Lanes::run(PlaceJob const& job) const {
 void Lanes::submit(PlaceJob job) {
     ++under_way_;
     if (workers_.empty()) {
-        done_.push_back(run(job));
+        done_.push_back(run(job, own_room_));
         return;
     }
     {
@@ -65,7 +85,7 @@ std::optional<PlaceJob> Lanes::take() {
 
 void Lanes::poll(std::vector<PlaceDone>& done) {
     if (auto const job = take()) {
-        auto finished = run(*job);
+        auto finished = run(*job, own_room_);
         std::lock_guard const lock(mutex_);
         done_.push_back(std::move(finished));
     }
@@ -81,6 +101,7 @@ void Lanes::drain() {
 }
 
 void Lanes::work(std::stop_token const& stop) {
+    Room room;
     std::unique_lock lock(mutex_);
     for (;;) {
         work_added_.wait(lock, [&] { return stop.stop_requested() || !queue_.empty(); });
@@ -88,7 +109,7 @@ void Lanes::work(std::stop_token const& stop) {
         auto const job = queue_.front();
         queue_.pop_front();
         lock.unlock();
-        auto finished = run(job);
+        auto finished = run(job, room);
         lock.lock();
         done_.push_back(std::move(finished));
     }

@@ -2,6 +2,7 @@
 /// Threads that copy bytes into place.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -15,17 +16,19 @@
 #include <shardwise/plan.hpp>
 
 #include "convert/place.hpp"
+#include "device/host_memory.hpp"
 #include "io/reader.hpp"
 
 namespace shardwise {
 
-/// One copy: blocks out of bytes that were read, received or lent by a reader.
+/// One piece of work: blocks out of bytes that were read or received; or, with a reader, read first and then placed.
 struct PlaceJob {
     std::uint64_t id = 0;
     std::span<CopyBlock const> blocks;
-    std::span<std::byte const> source;
-    bool is_packed = false;    ///< runs follow each other, as messages carry them
-    Reader* lender = nullptr;  ///< set when `source` is lent; it is brought in first and given back after
+    std::span<std::byte const> source;  ///< empty with a reader
+    bool is_packed = false;             ///< runs follow each other, as messages carry them
+    InlineReader* reader = nullptr;
+    FileRange range;                    ///< what the reader is to read; block sources count from its first byte
 };
 
 struct PlaceDone {
@@ -39,7 +42,8 @@ std::size_t usable_cores(std::size_t ranks_on_node);
 /// A pool of `threads` copying threads, the caller's included: with one, submit() copies at once.
 class Lanes {
    public:
-    Lanes(std::size_t threads, TensorSpans tensors);
+    /// @param room_bytes greatest range that a job's reader reads.
+    Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes);
     ~Lanes();
 
     std::size_t threads() const noexcept { return workers_.size() + 1; }
@@ -52,15 +56,25 @@ class Lanes {
     /// Jobs submitted and not yet polled.
     std::size_t under_way() const noexcept { return under_way_; }
 
+    /// Memory in use for reading.
+    std::uint64_t staging_bytes() const noexcept { return rooms_bytes_; }
+
     /// Waits until no thread copies any more.
     void drain();
 
    private:
-    PlaceDone run(PlaceJob const& job) const;
+    /// Memory of one thread for what cannot be read straight into place; made when it is first needed.
+    using Room = HostMemory;
+
+    PlaceDone run(PlaceJob const& job, Room& room);
+    void read_and_place(PlaceJob const& job, Room& room);
     void work(std::stop_token const& stop);
     std::optional<PlaceJob> take();
 
     TensorSpans tensors_;
+    std::uint64_t room_bytes_;
+    Room own_room_;  ///< of the caller's thread
+    std::atomic<std::uint64_t> rooms_bytes_ = 0;
     std::size_t under_way_ = 0;
     std::mutex mutex_;
     std::condition_variable work_added_;

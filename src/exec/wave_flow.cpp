@@ -1,6 +1,7 @@
 #include "exec/wave_flow.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "util/checked.hpp"
 
@@ -17,32 +18,31 @@ std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock con
     return source.subspan(blocks.front().source, end - blocks.front().source);
 }
 
-std::uint64_t message_bytes(Wave const& wave, Transport const& transport) {
-    std::uint64_t bytes = 0;
-    for (auto const& receive : wave.receives) {
-        if (!transport.shares_memory_with(static_cast<int>(receive.peer))) { bytes += receive.bytes; }
-    }
-    for (auto const& send : wave.sends) { bytes += send.bytes; }
-    return bytes;
-}
-
 }  // namespace
 
 WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communicator& communicator, Transport& transport)
-    : plan_(plan), readers_(readers), lanes_(lanes), communicator_(communicator), transport_(transport) {
+    : plan_(plan), readers_(readers), lanes_(lanes), communicator_(communicator), transport_(transport),
+      slots_(plan.slot_count * plan.slot_bytes) {
     std::uint64_t room = 0;
     bool has_messages = false;
     for (auto const& wave : plan.waves) {
         missing_reads_.push_back(wave.reads.size());
-        room = std::max(room, message_bytes(wave, transport));
+        std::uint64_t in_wave = 0;
+        for (auto const& receive : wave.receives) { in_wave += needs_messages(static_cast<int>(receive.peer)) ? receive.bytes : 0; }
+        for (auto const& send : wave.sends) { in_wave += send.bytes; }
+        room = std::max(room, in_wave);
     }
-    for (int rank = 0; rank < communicator.size(); ++rank) { has_messages = has_messages || !transport.shares_memory_with(rank); }
+    for (int rank = 0; rank < communicator.size(); ++rank) { has_messages = has_messages || needs_messages(rank); }
     if (has_messages) { messages_ = HostMemory(room); }
 }
 
+bool WaveFlow::needs_messages(int rank) const noexcept { return rank != communicator_.rank() && !transport_.shares_memory_with(rank); }
+
 bool WaveFlow::advance(std::optional<Outcome>& failure) {
     bool has_moved = feed_reads();
+    if (has_moved) { readers_.start(); }
     has_moved = exchange() || has_moved;
+    has_moved = publish() || has_moved;
     has_moved = join() || has_moved;
     if (agreement_) {
         if (auto const outcome = agreement_->test()) {
@@ -61,20 +61,17 @@ bool WaveFlow::advance(std::optional<Outcome>& failure) {
 
 bool WaveFlow::feed_reads() {
     bool has_fed = false;
-    // The agreement on wave w says that every rank has placed wave w - 1.
-    auto const placed_everywhere = agreed_ == 0 ? 0 : agreed_ - 1;
-    while (read_ < plan_.waves.size() && read_ < placed_everywhere + plan_.slot_count) {
+    while (read_ < plan_.waves.size() && read_ < placed_ + plan_.slot_count) {
         auto const& reads = plan_.waves[read_].reads;
         for (; next_read_ < reads.size(); ++next_read_) {
             auto const& [range, slot_offset] = reads[next_read_];
-            auto& reader = readers_.reader_of(range.file);
-            if (!reader.has_room()) { return has_fed; }
+            if (!readers_.has_room(range.file)) { return has_fed; }
             auto const begin = align_down(slot_offset, kSlotAlignment);
             auto const end = align_up(slot_offset + range.size_bytes, kSlotAlignment);
-            auto const into = transport_.slot(slot_of(read_)).subspan(begin, end - begin);
+            auto const into = slot_of(read_).subspan(begin, end - begin);
             auto const index = static_cast<std::uint32_t>(next_read_);
             ++reads_under_way_;
-            reader.submit({WorkId{WorkId::Kind::wave, static_cast<std::uint32_t>(read_), index}.pack(), range, into});
+            readers_.submit({WorkId{WorkId::Kind::wave, static_cast<std::uint32_t>(read_), index}.pack(), range, into});
             has_fed = true;
         }
         next_read_ = 0;
@@ -88,8 +85,22 @@ void WaveFlow::on_read(std::uint32_t wave) {
     --missing_reads_[wave];
 }
 
+/// The outbox of wave w - S is free when the agreement on w - S + 1 is reached.
+bool WaveFlow::publish() {
+    bool const is_ready = published_ < plan_.waves.size() && missing_reads_[published_] == 0 && published_ < agreed_ + plan_.slot_count - 1;
+    if (!is_ready) { return false; }
+    auto const slot = slot_of(published_);
+    if (auto const outbox = transport_.outbox(slot_index(published_)); !outbox.empty()) {
+        for (auto const& [range, slot_offset] : plan_.waves[published_].reads) {
+            std::memcpy(outbox.data() + slot_offset, slot.data() + slot_offset, range.size_bytes);
+        }
+    }
+    ++published_;
+    return true;
+}
+
 bool WaveFlow::join() {
-    bool const is_ready = !agreement_ && joined_ < plan_.waves.size() && placed_ == joined_ && missing_reads_[joined_] == 0;
+    bool const is_ready = !agreement_ && joined_ < published_ && placed_ == joined_;
     if (!is_ready) { return false; }
     transport_.synchronize();
     agreement_ = communicator_.start_agreement(std::nullopt);
@@ -109,16 +120,20 @@ void WaveFlow::start_exchange() {
     for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
         auto const& receive = wave.receives[i];
         auto const peer = static_cast<int>(receive.peer);
-        if (transport_.shares_memory_with(peer)) { continue; }
+        if (!needs_messages(peer)) { continue; }
         incoming_[i] = room.first(receive.bytes);
         transport_.receive(peer, room.first(receive.bytes), i);
         room = room.subspan(receive.bytes);
     }
-    send_pieces(wave, transport_.slot(slot_of(index)), room);
+    send_pieces(wave, slot_of(index), room);
     for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
         auto const peer = static_cast<int>(wave.receives[i].peer);
-        if (peer != communicator_.rank()) { received_bytes_ += wave.receives[i].bytes; }
-        if (transport_.shares_memory_with(peer)) { place_piece(i, transport_.slot_of(peer, slot_of(index)), false); }
+        if (peer == communicator_.rank()) {
+            place_piece(i, slot_of(index), false);
+            continue;
+        }
+        received_bytes_ += wave.receives[i].bytes;
+        if (transport_.shares_memory_with(peer)) { place_piece(i, transport_.outbox_of(peer, slot_index(index)), false); }
     }
 }
 
@@ -127,7 +142,7 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
         std::span<std::byte const> packed;
         for (std::int64_t replica = 0; replica < plan_.mesh.dp; ++replica) {
             auto const rank = static_cast<int>(replica * plan_.mesh.tp + send.peer);
-            if (transport_.shares_memory_with(rank)) { continue; }
+            if (!needs_messages(rank)) { continue; }
             if (packed.empty()) {  // packed once for the receivers of all replicas
                 auto const blocks = blocks_of(send);
                 if (auto const ready = already_packed(blocks, slot)) {
@@ -145,7 +160,7 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
 
 void WaveFlow::place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed) {
     auto const index = static_cast<std::uint32_t>(agreed_ - 1);
-    lanes_.submit({WorkId{WorkId::Kind::wave, index, receive}.pack(), blocks_of(index, receive), bytes, is_packed, nullptr});
+    lanes_.submit({WorkId{WorkId::Kind::wave, index, receive}.pack(), blocks_of(index, receive), bytes, is_packed, nullptr, {}});
 }
 
 bool WaveFlow::exchange() {

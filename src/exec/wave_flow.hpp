@@ -20,9 +20,10 @@
 
 namespace shardwise {
 
-/// Steps through the waves of a plan. With S slots, wave w is read into slot w mod S as soon as every rank has placed
-/// wave w - S. A rank joins the agreement on wave w when it has read its stripe of w and placed wave w - 1; so when that
-/// agreement is reached, wave w may be exchanged and every slot but one before it is free.
+/// Steps through the waves of a plan. Wave w is read into slot w mod S of S slots once wave w - S is in place. A rank joins
+/// the agreement on wave w when it has read its stripe of w, put it into outbox w mod S for its neighbours, and placed
+/// wave w - 1. So once that agreement is reached, wave w may be exchanged, and what lay in the outboxes of w - 1 and before
+/// is in place everywhere.
 class WaveFlow {
    public:
     WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communicator& communicator, Transport& transport);
@@ -43,17 +44,20 @@ class WaveFlow {
 
     std::size_t reads_under_way() const noexcept { return reads_under_way_; }
     std::uint64_t received_bytes() const noexcept { return received_bytes_; }
-    std::uint64_t message_memory_bytes() const noexcept { return messages_.bytes().size(); }
+    std::uint64_t staging_bytes() const noexcept { return slots_.bytes().size() + messages_.bytes().size(); }
 
    private:
     bool feed_reads();
+    bool publish();
     bool join();
     bool exchange();
+    bool needs_messages(int rank) const noexcept;
     void start_exchange();
     void send_pieces(Wave const& wave, std::span<std::byte const> slot, std::span<std::byte> room);
     void place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed);
 
-    std::uint32_t slot_of(std::size_t wave) const noexcept { return static_cast<std::uint32_t>(wave % plan_.slot_count); }
+    std::uint32_t slot_index(std::size_t wave) const noexcept { return static_cast<std::uint32_t>(wave % plan_.slot_count); }
+    std::span<std::byte> slot_of(std::size_t wave) const noexcept { return slots_.bytes().subspan(slot_index(wave) * plan_.slot_bytes, plan_.slot_bytes); }
     std::span<CopyBlock const> blocks_of(Delivery const& delivery) const;
 
     Plan const& plan_;
@@ -61,9 +65,11 @@ class WaveFlow {
     Lanes& lanes_;
     Communicator& communicator_;
     Transport& transport_;
+    HostMemory slots_;     ///< where this rank's stripes land
     HostMemory messages_;  ///< packed pieces of one wave, in and out
 
-    std::size_t read_ = 0;     ///< waves whose reads were all submitted
+    std::size_t read_ = 0;       ///< waves whose reads were all submitted
+    std::size_t published_ = 0;  ///< waves whose stripe lies in the outbox
     std::size_t joined_ = 0;   ///< waves whose agreement was joined
     std::size_t agreed_ = 0;   ///< waves whose agreement was reached
     std::size_t placed_ = 0;   ///< waves that are in place, everything sent

@@ -60,18 +60,41 @@ std::string file_system_name(std::uint32_t magic) {
     return fmt::format("type {:#x}", magic);
 }
 
-/// cachestat(2), Linux 6.5 and later; negative where the kernel lacks it.
+/// Places to look at: all of a small file, else pieces spread evenly, because looking costs time for every page.
+struct Samples {
+    static constexpr std::uint64_t kCount = 64;
+    static constexpr std::uint64_t kPieceBytes = 512ULL << 10U;
+
+    explicit Samples(std::uint64_t size_bytes) : size_bytes_(size_bytes), is_whole_(size_bytes <= kCount * kPieceBytes) {}
+
+    std::uint64_t count() const noexcept { return is_whole_ ? 1 : kCount; }
+    std::uint64_t length() const noexcept { return is_whole_ ? size_bytes_ : kPieceBytes; }
+    std::uint64_t begin(std::uint64_t index) const noexcept { return is_whole_ ? 0 : align_down(size_bytes_ / kCount * index, kSlotAlignment); }
+
+   private:
+    std::uint64_t size_bytes_;
+    bool is_whole_;
+};
+
+/// By cachestat(2), Linux 6.5 and later; negative where the kernel lacks it.
 double cachestat_fraction(int fd, std::uint64_t size_bytes, std::uint64_t page_bytes) {
     constexpr long kCachestatSyscall = 451;
     struct CachestatRange {
         std::uint64_t offset;
         std::uint64_t length;
-    } range = {0, size_bytes};
+    };
     struct Cachestat {
         std::uint64_t cached, dirty, writeback, evicted, recently_evicted;
-    } result = {};
-    if (::syscall(kCachestatSyscall, fd, &range, &result, 0U) != 0) { return -1; }
-    return static_cast<double>(result.cached) / static_cast<double>(ceil_div(size_bytes, page_bytes));
+    };
+    Samples const samples(size_bytes);
+    std::uint64_t cached = 0;
+    for (std::uint64_t i = 0; i < samples.count(); ++i) {
+        CachestatRange range = {samples.begin(i), samples.length()};
+        Cachestat result = {};
+        if (::syscall(kCachestatSyscall, fd, &range, &result, 0U) != 0) { return -1; }
+        cached += result.cached;
+    }
+    return static_cast<double>(cached) / static_cast<double>(samples.count() * ceil_div(samples.length(), page_bytes));
 }
 
 /// Asks for single bytes spread over the file that must not wait for the disk.
@@ -144,17 +167,22 @@ void Transfer::stop_direct() {
 
 std::span<std::byte const> Transfer::data() const noexcept { return into_.subspan(range_.begin % kSlotAlignment, range_.size_bytes); }
 
+void check_outcome(FileAccess const& access, FileRange const& range, std::int64_t outcome) {
+    if (outcome == -EINTR || outcome == -EAGAIN) { return; }
+    auto const what = fmt::format("read {} at {} for {} B", access.path(), range.begin, range.size_bytes);
+    if (outcome < 0) { throw_errno(static_cast<int>(-outcome), what); }
+    throw Error(Errc::input, fmt::format("{}: the file ends there, but had {} B when its header was read", what, access.size_bytes()));
+}
+
 NextStep take_outcome(FileAccess const& access, Transfer& transfer, std::int64_t outcome) {
     auto const offset = transfer.offset();
-    auto const describe = [&] { return fmt::format("read {} at {} for {} B", access.path(), offset, transfer.target().size()); };
-    if (outcome == -EINTR || outcome == -EAGAIN) { return NextStep::again; }
     if (transfer.is_direct() && (outcome == -EINVAL || outcome == -EOPNOTSUPP)) {
         transfer.stop_direct();
         return NextStep::fall_back;
     }
-    if (outcome < 0) { throw_errno(static_cast<int>(-outcome), describe()); }
-    if (outcome == 0) {
-        throw Error(Errc::input, fmt::format("{}: the file ends there, but had {} B when its header was read", describe(), access.size_bytes()));
+    if (outcome <= 0) {
+        check_outcome(access, {transfer.file(), offset, transfer.target().size()}, outcome);
+        return NextStep::again;
     }
     if (transfer.advance(static_cast<std::uint64_t>(outcome))) { return NextStep::done; }
     if (transfer.offset() > offset) { return NextStep::again; }

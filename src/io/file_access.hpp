@@ -44,6 +44,7 @@ class Transfer {
    public:
     Transfer(FileRange range, std::span<std::byte> into, bool is_direct);
 
+    std::uint32_t file() const noexcept { return range_.file; }
     std::uint64_t offset() const noexcept { return offset_; }             ///< in the file, of the next read
     std::span<std::byte> target() const noexcept { return target_; }      ///< of the next read
     bool is_direct() const noexcept { return is_direct_; }
@@ -70,6 +71,12 @@ class Transfer {
     std::span<std::byte> target_;
 };
 
+/// Throws what a read call that gave nothing means; returns if it was only interrupted.
+/// @param range what was asked for.
+/// @param outcome 0 or a negative errno.
+/// @throws Error input if the file ends early; Error io otherwise.
+void check_outcome(FileAccess const& access, FileRange const& range, std::int64_t outcome);
+
 /// What to do after one read call.
 enum class NextStep : std::uint8_t {
     done,          ///< all of the range is there
@@ -79,7 +86,7 @@ enum class NextStep : std::uint8_t {
 
 /// Takes in what one read call of a transfer gave.
 /// @param outcome bytes read, or a negative errno.
-/// @throws Error input if the file ends early; Error io otherwise.
+/// @throws Error as check_outcome.
 NextStep take_outcome(FileAccess const& access, Transfer& transfer, std::int64_t outcome);
 
 }  // namespace shardwise

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -53,35 +54,16 @@ std::span<std::byte> pages_of(std::span<std::byte const> data) {
     return {reinterpret_cast<std::byte*>(begin), end - begin};
 }
 
-class MmapReader final : public Reader {
+class MmapReader final : public InlineReader {
    public:
     explicit MmapReader(std::span<FileRecord const> files) : files_(files) {}
 
-    bool has_room() const noexcept override { return true; }
-    bool lends_memory() const noexcept override { return true; }
-
-    void submit(ReadRequest const& request) override {
-        ReadResult result{request.id, {}, {}};
-        try {
-            result.data = mapped(request.range.file).bytes().subspan(request.range.begin, request.range.size_bytes);
-            if (!request.into.empty()) { result.data = copy_out(result.data, request); }
-            ++requests_;
-        } catch (Error const& error) { result.error = error; }
-        finished_.push_back(std::move(result));
-    }
-
-    void poll(std::vector<ReadResult>& results, Wait) override {
-        std::move(finished_.begin(), finished_.end(), std::back_inserter(results));
-        finished_.clear();
-    }
-
-    void fault_in(std::span<std::byte const> data) override {
-        auto const pages = pages_of(data);
-        while (::madvise(pages.data(), pages.size(), MADV_POPULATE_READ) != 0) {
-            if (errno == EINTR || errno == EAGAIN) { continue; }
-            if (errno == EINVAL) { return; }  // a kernel that cannot: pages come in when they are touched
-            explain_fault(data, errno);
-        }
+    std::span<std::byte const> read(FileRange const& range, std::span<std::byte>) override {
+        auto const& file = mapped(range.file);
+        auto const data = file.bytes().subspan(range.begin, range.size_bytes);
+        fault_in(file, data);
+        ++requests_;
+        return data;
     }
 
     void release(std::span<std::byte const> data, std::uint64_t used_bytes) noexcept override {
@@ -94,38 +76,33 @@ class MmapReader final : public Reader {
 
    private:
     MappedFile const& mapped(std::uint32_t file) {
+        std::lock_guard const lock(mutex_);
         auto& entry = mapped_[file];
         if (!entry) { entry = std::make_unique<MappedFile>(files_[file]); }
         return *entry;
     }
 
-    std::span<std::byte const> copy_out(std::span<std::byte const> data, ReadRequest const& request) {
-        fault_in(data);
-        auto const target = request.into.subspan(request.range.begin % kSlotAlignment, data.size());
-        std::memcpy(target.data(), data.data(), data.size());
-        release(data, data.size());
-        return target;
-    }
-
-    [[noreturn]] void explain_fault(std::span<std::byte const> data, int error_number) const {
-        for (auto const& [index, file] : mapped_) {
-            auto const all = file->bytes();
-            if (data.data() < all.data() || data.data() >= all.data() + all.size()) { continue; }
-            file->check_size();
-            throw_errno(error_number == EFAULT ? EIO : error_number, fmt::format("read {} at {} for {} B", file->path(), data.data() - all.data(), data.size()));
+    /// Brings pages in before they are touched: an error of the storage is a signal otherwise.
+    static void fault_in(MappedFile const& file, std::span<std::byte const> data) {
+        auto const pages = pages_of(data);
+        while (::madvise(pages.data(), pages.size(), MADV_POPULATE_READ) != 0) {
+            if (errno == EINTR || errno == EAGAIN) { continue; }
+            if (errno == EINVAL) { return; }  // a kernel that cannot: pages come in when they are touched
+            int const number = errno == EFAULT ? EIO : errno;
+            file.check_size();
+            throw_errno(number, fmt::format("read {} at {} for {} B", file.path(), data.data() - file.bytes().data(), data.size()));
         }
-        throw_errno(error_number, fmt::format("read {} mapped bytes", data.size()));
     }
 
     std::span<FileRecord const> files_;
+    std::mutex mutex_;
     std::map<std::uint32_t, std::unique_ptr<MappedFile>> mapped_;
-    std::vector<ReadResult> finished_;
-    std::uint64_t requests_ = 0;
+    std::atomic<std::uint64_t> requests_ = 0;
     std::atomic<std::uint64_t> used_bytes_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Reader> make_mmap_reader(std::span<FileRecord const> files) { return std::make_unique<MmapReader>(files); }
+std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files) { return std::make_unique<MmapReader>(files); }
 
 }  // namespace shardwise

@@ -16,7 +16,7 @@
 namespace shardwise {
 
 /// One range to read. `into` begins on a page and covers the range's pages; byte range.begin lands at
-/// into[range.begin % kSlotAlignment]. With an empty `into` a reader that lends memory hands out its own.
+/// into[range.begin % kSlotAlignment].
 struct ReadRequest {
     std::uint64_t id = 0;  ///< the caller's, given back
     FileRange range;
@@ -33,7 +33,7 @@ struct ReadResult {
 /// What a reader did, counted as it did it.
 struct ReadCounters {
     std::uint64_t requests = 0;
-    std::uint64_t bytes = 0;      ///< that came from storage or the page cache, over-read included; of lent memory, used ones
+    std::uint64_t bytes = 0;      ///< that came from storage or the page cache, over-read included; of mapped files, used ones
     std::uint64_t fallbacks = 0;  ///< requests that direct I/O could not finish
 };
 
@@ -51,26 +51,40 @@ class Reader {
     /// True if one more request may be submitted now.
     virtual bool has_room() const noexcept = 0;
 
-    /// True if requests may leave `into` empty; fault_in() and release() then go with the data.
-    virtual bool lends_memory() const noexcept { return false; }
-
-    /// Starts a request; only while has_room(). The memory must stay until the completion is polled.
+    /// Queues a request; only while has_room(). The memory must stay until the completion is polled.
     virtual void submit(ReadRequest const& request) = 0;
+
+    /// Hands queued requests to the system, many at once; poll() does so, too.
+    virtual void start() {}
 
     /// Appends finished requests, in any order.
     virtual void poll(std::vector<ReadResult>& results, Wait wait) = 0;
 
-    /// Brings lent memory in before it is used; any thread. @throws Error io when storage fails.
-    virtual void fault_in(std::span<std::byte const> data);
+    virtual ReadCounters counters() const noexcept = 0;
+};
 
-    /// Lent memory is not used any more, and @p used_bytes of it were; any thread.
-    virtual void release(std::span<std::byte const> data, std::uint64_t used_bytes) noexcept;
+/// Reads on the thread that asks, for files whose bytes are in memory already: there is nothing to wait for. Any number of
+/// threads.
+class InlineReader {
+   public:
+    virtual ~InlineReader() = default;
+
+    /// The bytes of @p range: in the first bytes of @p room, which is as long at least, or in memory of the reader's own.
+    /// @throws Error as Reader.
+    virtual std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) = 0;
+
+    /// Says that what read() gave is not used any more, and that @p used_bytes of it were.
+    virtual void release(std::span<std::byte const> data, std::uint64_t used_bytes) noexcept = 0;
 
     virtual ReadCounters counters() const noexcept = 0;
 };
 
-/// Reads by mapping files; for files in the page cache. Lends memory.
-std::unique_ptr<Reader> make_mmap_reader(std::span<FileRecord const> files);
+/// Copies out of the page cache with pread. Straight into a tensor where it can: nothing has to be mapped, which costs more
+/// than the copy where the cache consists of small pages.
+std::unique_ptr<InlineReader> make_cached_reader(std::span<FileRecord const> files);
+
+/// Maps files and lends the mapped bytes.
+std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files);
 
 /// Reads with `threads` threads that call pread.
 /// @param wants_direct one flag a file: bypass the page cache where the file system allows it.

@@ -1,6 +1,7 @@
 #include "io/reader_set.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -21,6 +22,7 @@ FileReader choose_uncached(FileFacts const& facts, std::string const& uring_reas
 
 char const* to_string(ReaderKind kind) noexcept {
     switch (kind) {
+        case ReaderKind::cached: return "pread";
         case ReaderKind::mmap: return "mmap";
         case ReaderKind::uring: return "uring";
         case ReaderKind::pread: return "pread";
@@ -32,14 +34,14 @@ FileReader choose_reader(FileFacts const& facts, ReaderChoice choice, std::strin
     bool const wants_direct = facts.allows_direct && !facts.is_cached();
     switch (choice) {
         case ReaderChoice::mmap: return {ReaderKind::mmap, false, "asked for"};
-        case ReaderChoice::pread: return {ReaderKind::pread, wants_direct, "asked for"};
+        case ReaderChoice::pread: return {facts.is_cached() ? ReaderKind::cached : ReaderKind::pread, wants_direct, "asked for"};
         case ReaderChoice::uring:
             if (!uring_reason.empty()) { throw Error(Errc::unavailable, fmt::format("--io uring: {}", uring_reason)); }
             return {ReaderKind::uring, wants_direct, "asked for"};
         case ReaderChoice::automatic: break;
     }
-    if (facts.is_memory) { return {ReaderKind::mmap, false, fmt::format("{} is memory", facts.file_system)}; }
-    if (facts.is_cached()) { return {ReaderKind::mmap, false, percent(facts.cached_fraction)}; }
+    if (facts.is_memory) { return {ReaderKind::cached, false, fmt::format("{} is memory", facts.file_system)}; }
+    if (facts.is_cached()) { return {ReaderKind::cached, false, percent(facts.cached_fraction)}; }
     return choose_uncached(facts, uring_reason);
 }
 
@@ -49,12 +51,41 @@ ReaderSet::ReaderSet(std::span<FileRecord const> files, std::vector<FileReader> 
     };
     std::vector<bool> wants_direct;
     for (auto const& choice : choices_) { wants_direct.push_back(choice.is_direct); }
-    if (uses(ReaderKind::mmap)) { replace(ReaderKind::mmap, make_mmap_reader(files)); }
-    if (uses(ReaderKind::uring)) { replace(ReaderKind::uring, make_uring_reader(files, wants_direct, limits.depth)); }
-    if (uses(ReaderKind::pread)) { replace(ReaderKind::pread, make_pread_reader(files, wants_direct, limits.threads)); }
+    auto const at = [](ReaderKind kind) { return static_cast<std::size_t>(kind); };
+    if (uses(ReaderKind::cached)) { inline_readers_[at(ReaderKind::cached)] = make_cached_reader(files); }
+    if (uses(ReaderKind::mmap)) { inline_readers_[at(ReaderKind::mmap)] = make_mmap_reader(files); }
+    if (uses(ReaderKind::uring)) { readers_[at(ReaderKind::uring)] = make_uring_reader(files, wants_direct, limits.depth); }
+    if (uses(ReaderKind::pread)) { readers_[at(ReaderKind::pread)] = make_pread_reader(files, wants_direct, limits.threads); }
+}
+
+bool ReaderSet::has_room(std::uint32_t file) const noexcept {
+    auto const& reader = readers_[index_of(file)];
+    return !reader || reader->has_room();
+}
+
+void ReaderSet::submit(ReadRequest const& request) {
+    auto* const in_memory = inline_reader_of(request.range.file);
+    if (in_memory == nullptr) { return readers_[index_of(request.range.file)]->submit(request); }
+    ReadResult result{request.id, {}, {}};
+    try {
+        auto const room = request.into.subspan(request.range.begin % kSlotAlignment, request.range.size_bytes);
+        auto const data = in_memory->read(request.range, room);
+        if (data.data() != room.data()) { std::memcpy(room.data(), data.data(), data.size()); }
+        in_memory->release(data, data.size());
+        result.data = room;
+    } catch (Error const& error) { result.error = error; }
+    finished_.push_back(std::move(result));
+}
+
+void ReaderSet::start() {
+    for (auto const& reader : readers_) {
+        if (reader) { reader->start(); }
+    }
 }
 
 void ReaderSet::poll(std::vector<ReadResult>& results, Wait wait) {
+    std::move(finished_.begin(), finished_.end(), std::back_inserter(results));
+    finished_.clear();
     for (auto const& reader : readers_) {
         if (reader) { reader->poll(results, Wait::no); }
     }
@@ -66,12 +97,11 @@ void ReaderSet::poll(std::vector<ReadResult>& results, Wait wait) {
 
 std::array<ReadCounters, kReaderKinds> ReaderSet::counters() const {
     std::array<ReadCounters, kReaderKinds> counters = {};
-    for (std::size_t i = 0; i < readers_.size(); ++i) {
+    for (std::size_t i = 0; i < kReaderKinds; ++i) {
         if (readers_[i]) { counters[i] = readers_[i]->counters(); }
+        if (inline_readers_[i]) { counters[i] = inline_readers_[i]->counters(); }
     }
     return counters;
 }
-
-void ReaderSet::replace(ReaderKind kind, std::unique_ptr<Reader> reader) { readers_[static_cast<std::size_t>(kind)] = std::move(reader); }
 
 }  // namespace shardwise

@@ -16,9 +16,15 @@
 
 namespace shardwise {
 
-/// Back ends by the names the command line has for them.
-enum class ReaderKind : std::uint8_t { mmap, uring, pread };
-inline constexpr std::size_t kReaderKinds = 3;
+enum class ReaderKind : std::uint8_t {
+    cached,  ///< pread on the thread that needs the bytes
+    mmap,
+    uring,
+    pread,   ///< pread by a pool of threads
+};
+inline constexpr std::size_t kReaderKinds = 4;
+
+/// The name the command line has for it; both ways to call pread have the same.
 char const* to_string(ReaderKind kind) noexcept;
 
 /// The reader of one file.
@@ -43,21 +49,33 @@ class ReaderSet {
    public:
     ReaderSet(std::span<FileRecord const> files, std::vector<FileReader> choices, ReaderLimits limits);
 
-    Reader& reader_of(std::uint32_t file) noexcept { return *readers_[static_cast<std::size_t>(choices_[file].kind)]; }
     std::span<FileReader const> choices() const noexcept { return choices_; }
 
-    /// Polls all of them; waits briefly at the first that has work if asked to and nothing is ready.
+    /// The reader of a file whose bytes are in memory; null for others.
+    InlineReader* inline_reader_of(std::uint32_t file) noexcept { return inline_readers_[index_of(file)].get(); }
+
+    /// As Reader, for any file. Requests to inline readers are done at once.
+    bool has_room(std::uint32_t file) const noexcept;
+    void submit(ReadRequest const& request);
+    void start();
     void poll(std::vector<ReadResult>& results, Wait wait);
 
     /// In the order of ReaderKind; zeros for kinds not in use.
     std::array<ReadCounters, kReaderKinds> counters() const;
 
     /// Puts another reader in place of a kind, for tests.
-    void replace(ReaderKind kind, std::unique_ptr<Reader> reader);
+    void replace(ReaderKind kind, std::unique_ptr<Reader> reader) { readers_[static_cast<std::size_t>(kind)] = std::move(reader); }
+
+    /// The reader of a kind; null if no file uses it.
+    std::unique_ptr<Reader> take(ReaderKind kind) { return std::move(readers_[static_cast<std::size_t>(kind)]); }
 
    private:
+    std::size_t index_of(std::uint32_t file) const noexcept { return static_cast<std::size_t>(choices_[file].kind); }
+
     std::vector<FileReader> choices_;
     std::array<std::unique_ptr<Reader>, kReaderKinds> readers_;
+    std::array<std::unique_ptr<InlineReader>, kReaderKinds> inline_readers_;
+    std::vector<ReadResult> finished_;  ///< by inline readers
 };
 
 }  // namespace shardwise

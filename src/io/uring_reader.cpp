@@ -53,9 +53,11 @@ class UringReader final : public Reader {
             auto const index = free_.back();
             free_.pop_back();
             jobs_[index] = {request.id, &access, Transfer(request.range, request.into, access.allows_direct())};
-            start(index);
+            prepare(index);
         } catch (Error const& error) { failed_.push_back({request.id, {}, error}); }
     }
+
+    void start() override { flush(); }
 
     void poll(std::vector<ReadResult>& results, Wait wait) override {
         std::move(failed_.begin(), failed_.end(), std::back_inserter(results));
@@ -103,7 +105,7 @@ class UringReader final : public Reader {
         return *entry;
     }
 
-    void start(std::size_t index) {
+    void prepare(std::size_t index) {
         auto const& job = jobs_[index];
         auto* entry = io_uring_get_sqe(ring_.get());
         if (entry == nullptr) {
@@ -136,7 +138,7 @@ class UringReader final : public Reader {
             if (outcome > 0) { counters_.bytes += static_cast<std::uint64_t>(outcome); }
             auto const next = take_outcome(*job.access, *job.transfer, outcome);
             if (next == NextStep::fall_back) { ++counters_.fallbacks; }
-            if (next != NextStep::done) { return start(index); }
+            if (next != NextStep::done) { return prepare(index); }
             results.push_back({job.id, job.transfer->data(), {}});
         } catch (Error const& error) { results.push_back({job.id, {}, error}); }
         free_.push_back(index);

@@ -20,11 +20,15 @@ struct StorageProfile {
 /// A cold local drive: one NVMe, deep queue; ranks exchange through memory.
 inline constexpr StorageProfile kColdProfile = {2e9, 20e-6, 8e9};
 
-/// Files in the page cache: reading is copying, so a stripe that is exchanged afterwards is copied twice.
-inline constexpr StorageProfile kCachedProfile = {10e9, 1e-6, 10e9};
+/// What a decision is made of; the same on every rank.
+struct StrategyInput {
+    StrategyChoice choice = StrategyChoice::automatic;
+    std::int64_t world = 1;  ///< ranks that share the reading
+    bool is_cached = false;  ///< reading is copying then, and an exchange would only copy once more
+    StorageProfile profile = kColdProfile;
+};
 
-/// The cheaper way for one stored tensor; the same on every rank.
-/// @param world ranks that share the reading.
-Strategy choose_strategy(SourceUse const& use, StorageProfile const& profile, std::int64_t world, StrategyChoice choice) noexcept;
+/// The cheaper way for one stored tensor.
+Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexcept;
 
 }  // namespace shardwise

@@ -76,7 +76,8 @@ void fill_totals(Plan& plan) {
         for (auto const& send : wave.sends) { in_wave += send.bytes; }
         message_bytes = std::max(message_bytes, in_wave);
     }
-    auto const slots = plan.slot_count * plan.slot_bytes * static_cast<std::uint64_t>(plan.mesh.world());
+    // Slots of this rank, outboxes of all ranks if they share one node.
+    auto const slots = plan.slot_count * plan.slot_bytes * (1 + static_cast<std::uint64_t>(plan.mesh.world()));
     auto const buffers = plan.direct.empty() ? 0 : plan.direct_buffers * plan.request_bytes;
     totals.staging_bytes = slots + message_bytes + buffers;
     totals.store_bytes = plan.store_bytes;
@@ -172,8 +173,7 @@ Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOpt
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
-        auto const& profile = plan.facts[stored.file].is_cached() ? kCachedProfile : kColdProfile;
-        strategies.push_back(choose_strategy(use, profile, options.mesh.world(), options.strategy));
+        strategies.push_back(choose_strategy(use, {options.strategy, options.mesh.world(), plan.facts[stored.file].is_cached()}));
         count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
         if (strategies.back() == Strategy::direct) {
             direct.add(stored, demand.blocks_for(use, options.mesh.tp_rank(rank)));

@@ -83,12 +83,13 @@ PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const&
         ordered.push_back(entries[index]);
         data_bytes += entries[index].size_bytes;
     }
-    auto const header = safetensors_header(ordered, {
-                                                        {"format", "pt"},
-                                                        {"shardwise.rank", std::to_string(plan.rank)},
-                                                        {"shardwise.world", std::to_string(plan.mesh.world())},
-                                                        {"shardwise.source_digest", plan.source_digest},
-                                                    });
+    std::map<std::string, std::string> const metadata = {
+        {"format", "pt"},
+        {"shardwise.rank", std::to_string(plan.rank)},
+        {"shardwise.world", std::to_string(plan.mesh.world())},
+        {"shardwise.source_digest", plan.source_digest},
+    };
+    auto const header = safetensors_header(ordered, metadata, kSlotAlignment);
     PendingFile file(path);
     FileWriter writer(file, header.size() + data_bytes);
     writer.write(std::as_bytes(std::span(header)));

@@ -10,8 +10,7 @@
 
 namespace shardwise {
 
-std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata) {
-    constexpr std::uint64_t kDataAlignment = 4096;
+std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata, std::uint64_t alignment) {
     constexpr std::size_t kLengthField = sizeof(std::uint64_t);
     nlohmann::ordered_json document = nlohmann::ordered_json::object();
     if (!metadata.empty()) { document["__metadata__"] = metadata; }
@@ -25,7 +24,7 @@ std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<st
         begin += tensor.size_bytes;
     }
     auto json = document.dump();
-    json.resize(align_up(kLengthField + json.size(), kDataAlignment) - kLengthField, ' ');
+    json.resize(align_up(kLengthField + json.size(), alignment) - kLengthField, ' ');
     std::uint64_t const length = json.size();
     std::string header(kLengthField, '\0');
     std::memcpy(header.data(), &length, kLengthField);
