@@ -1,7 +1,7 @@
 // The floor under a load: every rank brings its share of the checkpoint's bytes into fresh memory on huge pages, and
 // nothing else. cold: by io_uring past the page cache, straight into the memory, at aligned offsets. warm: by copying out
-// of the mapped page cache. touch: only touches the memory. Prints the seconds of the slowest rank, from a barrier to its
-// last byte.
+// of the mapped page cache. Prints the seconds of the slowest rank, from a barrier to its last byte. hold: only touches the
+// memory, says "ready", and keeps it until its input ends.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -111,27 +111,32 @@ void copy_warm(std::vector<Piece> const& pieces, std::byte* memory) {
 
 int main(int count, char** arguments) {
     if (count < 3) {
-        std::fprintf(stderr, "floor cold|warm|touch FILE...\n");
+        std::fprintf(stderr, "floor cold|warm|hold FILE...\n");
         return 2;
     }
-    MPI_Init(nullptr, nullptr);
+    std::string const mode = arguments[1];
     int rank = 0;
     int ranks = 1;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    std::string const mode = arguments[1];
+    if (mode != "hold") {
+        MPI_Init(nullptr, nullptr);
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    }
     bool const is_cold = mode == "cold";
     auto const pieces = share_of({arguments + 2, arguments + count}, rank, ranks, is_cold);
     auto const size = pieces.empty() ? 0 : pieces.back().target + pieces.back().size;
 
-    MPI_Barrier(MPI_COMM_WORLD);
+    if (mode != "hold") { MPI_Barrier(MPI_COMM_WORLD); }
     auto const began = std::chrono::steady_clock::now();
     auto* const memory = fresh_memory(size);
-    if (mode == "touch") {
+    if (mode == "hold") {
         std::memset(memory, 1, size);
-    } else {
-        is_cold ? read_cold(pieces, memory) : copy_warm(pieces, memory);
+        std::puts("ready");
+        std::fflush(stdout);
+        while (std::getchar() != EOF) {}
+        return 0;
     }
+    is_cold ? read_cold(pieces, memory) : copy_warm(pieces, memory);
     double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     if (rank == 0) { std::printf("%.6f\n", seconds); }
