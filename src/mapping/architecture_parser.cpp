@@ -225,10 +225,7 @@ void check_extensions(JsonReader const& where, std::map<std::string, ParallelPla
 }  // namespace
 
 ArchitectureData parse_architecture(std::string const& json, std::string const& origin) {
-    nlohmann::json parsed;
-    try {
-        parsed = nlohmann::json::parse(json);
-    } catch (nlohmann::json::parse_error const& error) { throw Error(Errc::input, fmt::format("{}: {}", origin, error.what())); }
+    auto const parsed = parse_json(json, origin);
     JsonReader const document(parsed, origin);
     document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore", "tied", "heads",
                          "transforms", "plans"});

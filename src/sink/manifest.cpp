@@ -53,8 +53,7 @@ bool has_manifest(std::string const& folder) { return std::filesystem::exists(ma
 
 Manifest read_manifest(std::string const& folder) {
     auto const path = manifest_path(folder);
-    auto const document = nlohmann::json::parse(read_text(path), nullptr, false);
-    if (document.is_discarded()) { throw Error(Errc::input, fmt::format("{} is not JSON", path)); }
+    auto const document = parse_json(read_text(path), path);
     JsonReader const json(document, path);
     if (json["schema"].text() != "shardwise.manifest/1") { json["schema"].refuse("expected shardwise.manifest/1"); }
     Manifest manifest;

@@ -1,6 +1,9 @@
 #include "util/json_reader.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +20,45 @@ std::string member_path(std::string const& path, std::string const& key) {
     return fmt::format("{}{}{}", path, path.find(": ") == std::string::npos ? ": " : ".", key);
 }
 
+constexpr int kMaxDepth = 256;
+
+/// Follows a parse and refuses what the parser lets through.
+class StrictnessCheck {
+   public:
+    using Event = nlohmann::json::parse_event_t;
+
+    explicit StrictnessCheck(std::string const& path) : path_(path) {}
+
+    bool operator()(int depth, Event event, nlohmann::json const& parsed) {
+        if (depth > kMaxDepth) { refuse(fmt::format("nested deeper than {}", kMaxDepth)); }
+        if (event == Event::object_start) { keys_.emplace_back(); }
+        if (event == Event::object_end) { keys_.pop_back(); }
+        if (event != Event::key) { return true; }
+        auto key = parsed.get<std::string>();
+        auto const [at, is_new] = keys_.back().insert(std::move(key));
+        if (!is_new) { refuse(fmt::format("the key '{}' is given twice", *at)); }
+        return true;
+    }
+
+   private:
+    [[noreturn]] void refuse(std::string const& what) const {
+        throw Error(Errc::input, fmt::format("{}: {}", path_, what));
+    }
+
+    std::string const& path_;
+    std::vector<std::set<std::string>> keys_;  ///< of every object that is open
+};
+
 }  // namespace
+
+nlohmann::json parse_json(std::string_view text, std::string const& path) {
+    try {
+        StrictnessCheck check(path);
+        return nlohmann::json::parse(text, std::ref(check));
+    } catch (nlohmann::json::parse_error const& error) {
+        throw Error(Errc::input, fmt::format("{}: {}", path, error.what()));
+    }
+}
 
 void JsonReader::refuse(std::string const& what) const { throw Error(Errc::input, fmt::format("{}: {}", path_, what)); }
 
@@ -31,6 +72,8 @@ std::string JsonReader::text() const {
 
 std::int64_t JsonReader::integer() const {
     if (!value_->is_number_integer()) { refuse(fmt::format("expected a whole number, found {}", value_->type_name())); }
+    bool const fits = !value_->is_number_unsigned() || std::in_range<std::int64_t>(value_->get<std::uint64_t>());
+    if (!fits) { refuse(fmt::format("expected a whole number below 2^63, found {}", value_->get<std::uint64_t>())); }
     return value_->get<std::int64_t>();
 }
 
