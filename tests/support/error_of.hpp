@@ -1,0 +1,34 @@
+/// @file
+/// Matching the one exception type: kind and a fragment of the sentence.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include <gmock/gmock.h>
+
+#include <shardwise/error.hpp>
+
+namespace shardwise::test {
+
+/// What @p action throws; nothing if it returns. Any other exception passes through and fails the test.
+template <class Action>
+std::optional<Error> error_of(Action&& action) {
+    try {
+        action();
+    } catch (Error const& error) { return error; }
+    return std::nullopt;
+}
+
+/// Matches a std::optional<Error> that holds an error of kind @p code whose text contains @p fragment.
+MATCHER_P2(IsError, code, fragment,
+           std::string("is an error of kind ") + to_string(code) + " with '" + std::string(fragment) + "' in its text") {
+    if (!arg) {
+        *result_listener << "nothing was thrown";
+        return false;
+    }
+    *result_listener << "which is " << to_string(arg->code()) << ": " << arg->what();
+    return arg->code() == code && std::string(arg->what()).find(fragment) != std::string::npos;
+}
+
+}  // namespace shardwise::test
