@@ -3,13 +3,19 @@
 #pragma once
 
 #include <optional>
+#include <ostream>
 #include <string>
 
 #include <gmock/gmock.h>
 
 #include <shardwise/error.hpp>
 
-namespace shardwise::test {
+namespace shardwise {
+
+/// How GoogleTest shows an error.
+inline void PrintTo(Error const& error, std::ostream* out) { *out << to_string(error.code()) << " '" << error.what() << "'"; }
+
+namespace test {
 
 /// What @p action throws; nothing if it returns. Any other exception passes through and fails the test.
 template <class Action>
@@ -23,12 +29,8 @@ std::optional<Error> error_of(Action&& action) {
 /// Matches a std::optional<Error> that holds an error of kind @p code whose text contains @p fragment.
 MATCHER_P2(IsError, code, fragment,
            std::string("is an error of kind ") + to_string(code) + " with '" + std::string(fragment) + "' in its text") {
-    if (!arg) {
-        *result_listener << "nothing was thrown";
-        return false;
-    }
-    *result_listener << "which is " << to_string(arg->code()) << ": " << arg->what();
-    return arg->code() == code && std::string(arg->what()).find(fragment) != std::string::npos;
+    return arg && arg->code() == code && std::string(arg->what()).find(fragment) != std::string::npos;
 }
 
-}  // namespace shardwise::test
+}  // namespace test
+}  // namespace shardwise

@@ -15,6 +15,12 @@ TEST(Error, ContextGoesInFrontAndKindAndRankStay) {
     EXPECT_EQ(Error(Errc::io, "").rank(), -1) << "no rank has been agreed on yet";
 }
 
+// Names come from files: they must not forge lines of a log or reach a terminal as commands.
+TEST(Error, IsOneLineOfPrintableTextWhateverNamesHold) {
+    auto const error = Error(Errc::input, std::string("a\0b\nc\x1B[2J\x7F", 10)).while_("x\ty \xC3\xBC");
+    EXPECT_STREQ(error.what(), "x?y \xC3\xBC: a?b?c?[2J?");
+}
+
 // Scripts branch on these numbers.
 TEST(Error, ExitStatusesAreTheDocumentedOnes) {
     struct Case {
