@@ -180,7 +180,8 @@ NextStep take_outcome(FileAccess const& access, Transfer& transfer, std::int64_t
         transfer.stop_direct();
         return NextStep::fall_back;
     }
-    if (outcome <= 0) {
+    bool const is_empty = transfer.target().empty();  // of an empty range, nothing is what there is to read
+    if (outcome < 0 || (outcome == 0 && !is_empty)) {
         check_outcome(access, {transfer.file(), offset, transfer.target().size()}, outcome);
         return NextStep::again;
     }
