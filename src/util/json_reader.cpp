@@ -55,7 +55,7 @@ nlohmann::json parse_json(std::string_view text, std::string const& path) {
     try {
         StrictnessCheck check(path);
         return nlohmann::json::parse(text, std::ref(check));
-    } catch (nlohmann::json::parse_error const& error) {
+    } catch (nlohmann::json::exception const& error) {
         throw Error(Errc::input, fmt::format("{}: {}", path, error.what()));
     }
 }
