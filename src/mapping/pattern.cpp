@@ -88,6 +88,18 @@ UniqueHandle<CodeTraits> compile(std::string const& regex, std::string_view show
     return code;
 }
 
+/// Checks that the groups are those that translate() counted: `(*VERB)`, `(?|...)`, `\Q...\E` and the like are counted
+/// differently, and the numbers would lead past the match's groups. A back-reference by number would mean another group
+/// inside the alternation.
+void check_groups(pcre2_code const* code, std::uint32_t counted, std::string_view shown) {
+    std::uint32_t groups = 0;
+    std::uint32_t greatest_reference = 0;
+    pcre2_pattern_info(code, PCRE2_INFO_CAPTURECOUNT, &groups);
+    pcre2_pattern_info(code, PCRE2_INFO_BACKREFMAX, &greatest_reference);
+    if (groups == counted && greatest_reference == 0) { return; }
+    throw Error(Errc::input, fmt::format("'{}' uses groups in a way that name patterns do not have", shown));
+}
+
 }  // namespace
 
 struct Pattern::Compiled {
@@ -112,13 +124,15 @@ Pattern::Pattern(std::vector<std::string> sources) : sources_(std::move(sources)
     std::uint32_t next_group = 1;
     for (auto const index : order) {
         auto branch = translate(sources_[index]);
-        compile(branch.regex, sources_[index]);  // alone first, so that an error names the source
+        auto const alone = compile(branch.regex, sources_[index]);  // first, so that an error names the source
+        check_groups(alone.get(), branch.group_count, sources_[index]);
         alternation += fmt::format("{}({})", alternation.empty() ? "" : "|", branch.regex);
         auto const group_count = branch.group_count;
         compiled_->sources.push_back({index, next_group, std::move(branch)});
         next_group += 1 + group_count;
     }
     compiled_->code = compile(alternation, alternation);
+    check_groups(compiled_->code.get(), next_group - 1, alternation);
     pcre2_jit_compile(compiled_->code.get(), PCRE2_JIT_COMPLETE);  // only speed: without it matching interprets
     compiled_->match.reset(pcre2_match_data_create_from_pattern(compiled_->code.get(), nullptr));
 }
