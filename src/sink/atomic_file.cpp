@@ -57,7 +57,11 @@ PendingFile::PendingFile(std::string const& final_path) : final_path_(resolved(f
         auto const path = std::exchange(temporary_path_, {});
         throw_errno(number, fmt::format("create {}", path));
     }
-    if (::fchmod(fd.get(), wanted_mode(final_path_)) != 0) { throw_errno(errno, fmt::format("set the mode of {}", temporary_path_)); }
+    if (::fchmod(fd.get(), wanted_mode(final_path_)) != 0) {
+        int const number = errno;
+        ::unlink(temporary_path_.c_str());  // no destructor runs for an object that was not made
+        throw_errno(number, fmt::format("set the mode of {}", temporary_path_));
+    }
 }
 
 PendingFile::PendingFile(PendingFile&& other) noexcept
