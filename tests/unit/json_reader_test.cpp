@@ -65,7 +65,7 @@ TEST(ParseJson, AKeyGivenTwiceInOneObjectIsAnError) {
 }
 
 TEST(ParseJson, WhatIsNoJsonIsAnErrorThatNamesTheFile) {
-    for (auto const* text : {"", "{", "{} x", "{'a': 1}", "[1,]", "\"\xFF\"", "nul", "{\"a\": 01}", "// comment\n{}"}) {
+    for (auto const* text : {"", "1e999", "{", "{} x", "{'a': 1}", "[1,]", "\"\xFF\"", "nul", "{\"a\": 01}", "// comment\n{}"}) {
         EXPECT_THAT(error_of([&] { parse_json(text, "f.json"); }), IsError(Errc::input, "f.json: ")) << text;
     }
     // Deep nesting must not run the stack out.
