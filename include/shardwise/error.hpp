@@ -21,8 +21,8 @@ enum class Errc {
 /// The name of the kind in one word, as reports print it.
 char const* to_string(Errc code) noexcept;
 
-/// One line that says what was tried, on what, with numbers, and the system's words last. Control characters, which come
-/// from names in files, are shown as `?`.
+/// One line that says what was tried, on what, with numbers, and the system's words last. Control characters, which
+/// come from names in files, are shown as `?`.
 class Error : public std::exception {
    public:
     Error(Errc code, std::string what);

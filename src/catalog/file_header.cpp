@@ -41,12 +41,14 @@ void refuse_foreign_format(std::string const& path, std::string_view start) {
     // A safetensors header may happen to begin with one of these bytes: its ninth byte decides.
     if (start.size() > kLengthBytes && start[kLengthBytes] == '{') { return; }
     if (start.starts_with(kLfsPointer)) {
-        throw Error(Errc::input, fmt::format("{} is a Git LFS pointer, not the data; fetch it with git lfs pull", path));
+        throw Error(Errc::input,
+                    fmt::format("{} is a Git LFS pointer, not the data; fetch it with git lfs pull", path));
     }
     for (auto const& magic : kForeign) {
         if (!start.starts_with(magic.bytes)) { continue; }
-        throw Error(Errc::input, fmt::format("{} is a {} file, not safetensors; convert the checkpoint to safetensors first",
-                                             path, magic.format));
+        throw Error(Errc::input,
+                    fmt::format("{} is a {} file, not safetensors; convert the checkpoint to safetensors first", path,
+                                magic.format));
     }
 }
 

@@ -25,7 +25,8 @@ constexpr std::string_view kIndexEnding = ".safetensors.index.json";
 constexpr std::string_view kTensorEnding = ".safetensors";
 
 /// Starts of file names that hold the state of a training run, not a model.
-constexpr std::array<std::string_view, 5> kTrainingState = {"optimizer", "scheduler", "scaler", "training_args", "rng_state"};
+constexpr std::array<std::string_view, 5> kTrainingState = {"optimizer", "scheduler", "scaler", "training_args",
+                                                            "rng_state"};
 
 [[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
 
@@ -96,7 +97,9 @@ void list_files_without_index(FileSet& files, fs::path const& folder) {
     std::erase_if(names, is_training_state);
     if (names.empty()) {
         refuse(fmt::format("{} holds no .safetensors file{}", folder.string(),
-                           fs::exists(folder / "pytorch_model.bin") ? "; it has pytorch_model.bin: convert it to safetensors first" : ""));
+                           fs::exists(folder / "pytorch_model.bin")
+                               ? "; it has pytorch_model.bin: convert it to safetensors first"
+                               : ""));
     }
     for (auto const& name : names) { files.paths.push_back((folder / name).string()); }
 }

@@ -41,8 +41,8 @@ Shape parse_shape(dom::array const& extents) {
     return Shape(shape);
 }
 
-/// Bytes that @p shape needs; elements below a byte are packed over the whole tensor. The extents of an empty tensor must
-/// not overflow either: what is computed from them later does not look at zeros first.
+/// Bytes that @p shape needs; elements below a byte are packed over the whole tensor. The extents of an empty tensor
+/// must not overflow either: what is computed from them later does not look at zeros first.
 std::uint64_t stored_bytes(DType dtype, Shape const& shape) {
     constexpr std::uint64_t kMaxBits = std::uint64_t{1} << 62U;
     std::optional<std::uint64_t> total_bits = static_cast<std::uint64_t>(bits(dtype));
@@ -104,13 +104,13 @@ void check_tiling(std::vector<TensorRecord>& tensors, std::uint64_t data_begin, 
     std::uint64_t expected = data_begin;
     for (auto const& tensor : tensors) {
         if (tensor.begin != expected) {
-            refuse(fmt::format("{}: data begins at byte {} of the file, expected {}: ranges {}", tensor.name, tensor.begin,
-                               expected, tensor.begin < expected ? "overlap" : "leave a hole"));
+            refuse(fmt::format("{}: data begins at byte {} of the file, expected {}: ranges {}", tensor.name,
+                               tensor.begin, expected, tensor.begin < expected ? "overlap" : "leave a hole"));
         }
         auto const end = checked_add(tensor.begin, tensor.size_bytes);
         if (!end || *end > file_bytes) {
-            refuse(fmt::format("{}: bytes [{}, {}+{}) leave the file of {} B: is it truncated?", tensor.name, tensor.begin,
-                               tensor.begin, tensor.size_bytes, file_bytes));
+            refuse(fmt::format("{}: bytes [{}, {}+{}) leave the file of {} B: is it truncated?", tensor.name,
+                               tensor.begin, tensor.begin, tensor.size_bytes, file_bytes));
         }
         expected = *end;
     }

@@ -25,7 +25,9 @@ class MappedFile {
    public:
     explicit MappedFile(FileRecord const& file) : access_(file, false) {
         void* const address = ::mmap(nullptr, access_.size_bytes(), PROT_READ, MAP_SHARED, access_.fd(), 0);
-        if (address == MAP_FAILED) { throw_errno(errno, fmt::format("map {} ({} B)", access_.path(), access_.size_bytes())); }
+        if (address == MAP_FAILED) {
+            throw_errno(errno, fmt::format("map {} ({} B)", access_.path(), access_.size_bytes()));
+        }
         bytes_ = {static_cast<std::byte const*>(address), access_.size_bytes()};
     }
     MappedFile(MappedFile const&) = delete;
@@ -35,15 +37,16 @@ class MappedFile {
     std::span<std::byte const> bytes() const noexcept { return bytes_; }
     std::string const& path() const noexcept { return access_.path(); }
 
-    /// Checks that the file still reaches to the end of @p range. A mapped page past the end of a file that was cut is a
-    /// signal, not an error, and the rest of its last page reads as zeros.
+    /// Checks that the file still reaches to the end of @p range. A mapped page past the end of a file that was cut is
+    /// a signal, not an error, and the rest of its last page reads as zeros.
     void check_size(FileRange const& range) const {
         struct stat status = {};
         if (::fstat(access_.fd(), &status) != 0) { throw_errno(errno, fmt::format("stat {}", path())); }
         auto const size = static_cast<std::uint64_t>(status.st_size);
         if (size >= range.end()) { return; }
-        throw Error(Errc::input, fmt::format("read {} at {} for {} B: the file was cut to {} B after its header was read", path(),
-                                             range.begin, range.size_bytes, size));
+        throw Error(Errc::input,
+                    fmt::format("read {} at {} for {} B: the file was cut to {} B after its header was read", path(),
+                                range.begin, range.size_bytes, size));
     }
 
    private:
@@ -108,6 +111,8 @@ class MmapReader final : public InlineReader {
 
 }  // namespace
 
-std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files) { return std::make_unique<MmapReader>(files); }
+std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files) {
+    return std::make_unique<MmapReader>(files);
+}
 
 }  // namespace shardwise

@@ -61,7 +61,9 @@ class CutHeads {
     void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
         if (heads == Heads::none || block.parts == 1) { return; }
         auto const query = config_.size("num_attention_heads");
-        auto const count = heads == Heads::query ? query : config_.size("num_key_value_heads").has_value() ? config_.size("num_key_value_heads") : query;
+        auto const count = heads == Heads::query                             ? query
+                           : config_.size("num_key_value_heads").has_value() ? config_.size("num_key_value_heads")
+                                                                             : query;
         if (!count || *count < 1 || block.size % *count != 0) { return; }
         auto const piece = ceil_div(block.size, block.parts);
         auto const head = block.size / *count;
@@ -71,7 +73,9 @@ class CutHeads {
 
     std::vector<std::string> warnings() const {
         if (found_.empty()) { return {}; }
-        return {fmt::format("--tp {} cuts through attention heads: {}; --kv-heads replicate keeps key/value heads whole", tp_, fmt::join(found_, ", "))};
+        return {
+            fmt::format("--tp {} cuts through attention heads: {}; --kv-heads replicate keeps key/value heads whole",
+                        tp_, fmt::join(found_, ", "))};
     }
 
    private:
@@ -83,8 +87,10 @@ class CutHeads {
 void check_divisible(Parameter const& parameter) {
     for (auto const& block : parameter.placement.blocks) {
         if (block.size % block.parts == 0) { continue; }
-        throw Error(Errc::input, fmt::format("--strict-divisible: {} of shape {} cannot be cut along dimension {} into {} equal parts", parameter.name,
-                                             to_string(parameter.value.shape), parameter.placement.dim, block.parts));
+        throw Error(
+            Errc::input,
+            fmt::format("--strict-divisible: {} of shape {} cannot be cut along dimension {} into {} equal parts",
+                        parameter.name, to_string(parameter.value.shape), parameter.placement.dim, block.parts));
     }
 }
 
@@ -96,8 +102,12 @@ void tie(std::vector<Parameter>& parameters, std::map<std::string, std::string> 
     for (auto const& [dependent, source] : tied) {
         auto const at_dependent = find(dependent);
         auto const at_source = find(source);
-        if (at_dependent == parameters.end() && at_source != parameters.end()) { at_source->aliases.push_back(dependent); }
-        if (at_source == parameters.end() && at_dependent != parameters.end()) { at_dependent->aliases.push_back(source); }
+        if (at_dependent == parameters.end() && at_source != parameters.end()) {
+            at_source->aliases.push_back(dependent);
+        }
+        if (at_source == parameters.end() && at_dependent != parameters.end()) {
+            at_dependent->aliases.push_back(source);
+        }
     }
 }
 
@@ -119,7 +129,8 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         if (match.rule != nullptr && parameter.value.shape.rank() > 0) {
             try {
                 auto const heads = heads_of(data, match.name);
-                parameter.placement = place(*match.rule, parameter.name, parameter.value.shape, {options.tp, options.kv_heads, heads, size_of});
+                parameter.placement = place(*match.rule, parameter.name, parameter.value.shape,
+                                            {options.tp, options.kv_heads, heads, size_of});
                 for (std::size_t i = 0; i < parameter.placement.blocks.size(); ++i) {
                     auto const block_heads = i < match.rule->blocks.size() ? match.rule->blocks[i].heads : heads;
                     cut_heads.look_at(match.name, block_heads, parameter.placement.blocks[i]);

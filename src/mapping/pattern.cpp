@@ -40,7 +40,8 @@ struct Branch {
 bool opens_capture_group(std::string_view rest) {
     if (!rest.starts_with('(')) { return false; }
     if (!rest.starts_with("(?")) { return true; }
-    bool const is_named = rest.starts_with("(?P<") || (rest.starts_with("(?<") && !rest.starts_with("(?<=") && !rest.starts_with("(?<!"));
+    bool const is_named =
+        rest.starts_with("(?P<") || (rest.starts_with("(?<") && !rest.starts_with("(?<=") && !rest.starts_with("(?<!"));
     return is_named;
 }
 
@@ -80,10 +81,11 @@ std::string pcre2_text(int error) {
 UniqueHandle<CodeTraits> compile(std::string const& regex, std::string_view shown) {
     int error = 0;
     PCRE2_SIZE offset = 0;
-    UniqueHandle<CodeTraits> code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(), PCRE2_DUPNAMES, &error,
-                                                &offset, nullptr));
+    UniqueHandle<CodeTraits> code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(),
+                                                PCRE2_DUPNAMES, &error, &offset, nullptr));
     if (!code) {
-        throw Error(Errc::input, fmt::format("'{}' is not a regular expression: {} at character {}", shown, pcre2_text(error), offset));
+        throw Error(Errc::input, fmt::format("'{}' is not a regular expression: {} at character {}", shown,
+                                             pcre2_text(error), offset));
     }
     return code;
 }
@@ -114,7 +116,8 @@ struct Pattern::Compiled {
     UniqueHandle<MatchDataTraits> match;
 };
 
-Pattern::Pattern(std::vector<std::string> sources) : sources_(std::move(sources)), compiled_(std::make_unique<Compiled>()) {
+Pattern::Pattern(std::vector<std::string> sources)
+    : sources_(std::move(sources)), compiled_(std::make_unique<Compiled>()) {
     std::vector<std::size_t> order(sources_.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
@@ -143,7 +146,8 @@ Pattern::~Pattern() = default;
 
 std::optional<PatternMatch> Pattern::find(std::string_view name) const {
     auto* const data = compiled_->match.get();
-    int const found = pcre2_match(compiled_->code.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data, nullptr);
+    int const found =
+        pcre2_match(compiled_->code.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data, nullptr);
     if (found == PCRE2_ERROR_NOMATCH) { return std::nullopt; }
     if (found < 0) { throw Error(Errc::input, fmt::format("matching '{}' failed: {}", name, pcre2_text(found))); }
 
@@ -158,7 +162,9 @@ std::optional<PatternMatch> Pattern::find(std::string_view name) const {
     for (auto const& source : compiled_->sources) {
         if (span[2 * source.whole_group] == PCRE2_UNSET) { continue; }
         match.source = source.authored_index;
-        for (auto const group : source.branch.authored_groups) { match.groups.push_back(text_of(source.whole_group + group)); }
+        for (auto const group : source.branch.authored_groups) {
+            match.groups.push_back(text_of(source.whole_group + group));
+        }
         if (source.branch.star_group) { match.star = text_of(source.whole_group + *source.branch.star_group); }
         break;
     }
@@ -191,7 +197,8 @@ std::string normalize_target(std::string_view target) {
 std::string substitute_groups(std::string_view target, std::span<std::string_view const> groups) {
     std::string result;
     for (std::size_t at = 0; at < target.size(); ++at) {
-        bool const is_reference = target[at] == '\\' && at + 1 < target.size() && target[at + 1] >= '1' && target[at + 1] <= '9';
+        bool const is_reference =
+            target[at] == '\\' && at + 1 < target.size() && target[at + 1] >= '1' && target[at + 1] <= '9';
         auto const group = is_reference ? static_cast<std::size_t>(target[at + 1] - '1') : 0;
         if (is_reference && group < groups.size()) {
             result += groups[group];

@@ -15,7 +15,8 @@ namespace shardwise {
 namespace {
 
 Placement read_placement(JsonReader const& json) {
-    constexpr std::array kKinds = {Placement::Kind::replicate, Placement::Kind::shard, Placement::Kind::packed, Placement::Kind::expert};
+    constexpr std::array kKinds = {Placement::Kind::replicate, Placement::Kind::shard, Placement::Kind::packed,
+                                   Placement::Kind::expert};
     auto const kind = json["kind"].text();
     for (auto const known : kKinds) {
         if (kind != to_string(known)) { continue; }
@@ -24,7 +25,9 @@ Placement read_placement(JsonReader const& json) {
         placement.dim = static_cast<std::uint32_t>(json["dim"].integer());
         for (auto const& block : json["blocks"].array()) {
             placement.blocks.push_back({block["size"].integer(), block["parts"].integer(), block["repeat"].integer()});
-            if (placement.blocks.back().parts < 1 || placement.blocks.back().repeat < 1) { block.refuse("parts and repeat count from 1"); }
+            if (placement.blocks.back().parts < 1 || placement.blocks.back().repeat < 1) {
+                block.refuse("parts and repeat count from 1");
+            }
         }
         return placement;
     }
@@ -41,13 +44,17 @@ PlannedTensor read_tensor(std::string const& name, JsonReader const& json) {
     for (auto const& extent : json["shape"].array()) { extents.push_back(extent.integer()); }
     tensor.global_shape = Shape(extents);
     tensor.placement = read_placement(json["placement"]);
-    if (tensor.placement.kind != Placement::Kind::replicate && tensor.placement.dim >= extents.size()) { json["placement"].refuse("the tensor has no such dimension"); }
+    if (tensor.placement.kind != Placement::Kind::replicate && tensor.placement.dim >= extents.size()) {
+        json["placement"].refuse("the tensor has no such dimension");
+    }
     return tensor;
 }
 
 }  // namespace
 
-std::string manifest_path(std::string const& folder) { return (std::filesystem::path(folder) / "shardwise.json").string(); }
+std::string manifest_path(std::string const& folder) {
+    return (std::filesystem::path(folder) / "shardwise.json").string();
+}
 
 bool has_manifest(std::string const& folder) { return std::filesystem::exists(manifest_path(folder)); }
 
@@ -60,8 +67,12 @@ Manifest read_manifest(std::string const& folder) {
     manifest.mesh = {json["mesh"]["dp"].integer(), json["mesh"]["tp"].integer()};
     manifest.format = json["format"].text();
     manifest.files = json["files"].texts();
-    if (static_cast<std::int64_t>(manifest.files.size()) != manifest.mesh.world()) { json["files"].refuse("expected one file a rank"); }
-    for (auto const& [name, tensor] : json["tensors"].members()) { manifest.tensors.emplace(name, read_tensor(name, tensor)); }
+    if (static_cast<std::int64_t>(manifest.files.size()) != manifest.mesh.world()) {
+        json["files"].refuse("expected one file a rank");
+    }
+    for (auto const& [name, tensor] : json["tensors"].members()) {
+        manifest.tensors.emplace(name, read_tensor(name, tensor));
+    }
     return manifest;
 }
 

@@ -10,7 +10,8 @@
 
 namespace shardwise {
 
-std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata, std::uint64_t alignment) {
+std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata,
+                               std::uint64_t alignment) {
     constexpr std::size_t kLengthField = sizeof(std::uint64_t);
     nlohmann::ordered_json document = nlohmann::ordered_json::object();
     if (!metadata.empty()) { document["__metadata__"] = metadata; }

@@ -25,7 +25,9 @@ Error::Error(Errc code, std::string what) : code_(code), what_(std::move(what)) 
     std::replace_if(what_.begin(), what_.end(), is_control, '?');
 }
 
-Error Error::while_(std::string_view context) const { return Error(code_, fmt::format("{}: {}", context, what_)).on_rank(rank_); }
+Error Error::while_(std::string_view context) const {
+    return Error(code_, fmt::format("{}: {}", context, what_)).on_rank(rank_);
+}
 
 Error Error::on_rank(int rank) const {
     Error with_rank = *this;

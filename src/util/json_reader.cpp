@@ -85,7 +85,9 @@ bool JsonReader::boolean() const {
 std::vector<JsonReader> JsonReader::array() const {
     if (!value_->is_array()) { refuse(fmt::format("expected a list, found {}", value_->type_name())); }
     std::vector<JsonReader> items;
-    for (std::size_t i = 0; i < value_->size(); ++i) { items.emplace_back((*value_)[i], fmt::format("{}[{}]", path_, i)); }
+    for (std::size_t i = 0; i < value_->size(); ++i) {
+        items.emplace_back((*value_)[i], fmt::format("{}[{}]", path_, i));
+    }
     return items;
 }
 
@@ -130,7 +132,8 @@ void JsonReader::allow_only(std::initializer_list<std::string_view> keys) const 
         if (std::find(known.begin(), known.end(), key) != known.end()) { continue; }
         auto const near = nearest(key, known);
         refuse(fmt::format("unknown key '{}'; {}", key,
-                           near.empty() ? fmt::format("known are {}", fmt::join(known, ", ")) : fmt::format("the nearest known one is '{}'", near)));
+                           near.empty() ? fmt::format("known are {}", fmt::join(known, ", "))
+                                        : fmt::format("the nearest known one is '{}'", near)));
     }
 }
 

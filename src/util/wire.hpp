@@ -57,7 +57,9 @@ class WireReader {
 
    private:
     std::span<std::byte const> take(std::uint64_t count) {
-        if (count > rest_.size()) { throw Error(Errc::peer, "a message from another rank ends early: different builds?"); }
+        if (count > rest_.size()) {
+            throw Error(Errc::peer, "a message from another rank ends early: different builds?");
+        }
         auto const head = rest_.first(count);
         rest_ = rest_.subspan(count);
         return head;

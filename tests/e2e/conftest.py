@@ -28,13 +28,15 @@ class Shardwise:
 
     def run(self, *arguments, ranks=None, env=None, timeout=DEADLINE_SECONDS):
         """Runs to the end, whatever the status; ranks=None runs without mpirun."""
-        return subprocess.run(self.command(*arguments, ranks=ranks), env={**os.environ, **MPI_ENVIRONMENT, **(env or {})},
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+        environment = {**os.environ, **MPI_ENVIRONMENT, **(env or {})}
+        return subprocess.run(self.command(*arguments, ranks=ranks), env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=timeout)
 
     def check(self, *arguments, ranks=None, env=None, timeout=DEADLINE_SECONDS):
         """Runs and fails the test unless the status is 0."""
         result = self.run(*arguments, ranks=ranks, env=env, timeout=timeout)
-        assert result.returncode == 0, f"{' '.join(map(str, arguments))}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
+        called = " ".join(map(str, arguments))
+        assert result.returncode == 0, f"{called}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
 
 

@@ -31,7 +31,10 @@ void check_transform(Transform const& transform) {
         if (!match) { return; }
         REQUIRE(match->source < transform.pattern.sources().size());
         REQUIRE(match->begin <= match->end && match->end <= kName.size());
-        for (auto const group : match->groups) { REQUIRE(group.empty() || (group.data() >= kName.data() && group.data() + group.size() <= kName.data() + kName.size())); }
+        for (auto const group : match->groups) {
+            REQUIRE(group.empty() ||
+                    (group.data() >= kName.data() && group.data() + group.size() <= kName.data() + kName.size()));
+        }
         for (auto const& target : transform.targets) { substitute_groups(target, match->groups); }
     });
 }

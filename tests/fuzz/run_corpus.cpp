@@ -1,5 +1,5 @@
-// Drives a fuzz target without libFuzzer: TARGET FOLDER... runs every file of the folders, then mutations of them, the same
-// ones in every run. What makes the target crash is left in crash-TARGET.bin in the working directory.
+// Drives a fuzz target without libFuzzer: TARGET FOLDER... runs every file of the folders, then mutations of them, the
+// same ones in every run. What makes the target crash is left in crash-TARGET.bin in the working directory.
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -49,11 +49,16 @@ class Mutator {
 
    private:
     /// Words at which parsers of these formats go different ways.
+    // clang-format off
     static constexpr std::array<char const*, 24> kWords = {
         "{", "}", "[", "]", "\"", ",", ":", "0", "-1", "4294967296", "4611686018427387904", "9223372036854775808",
-        "18446744073709551615", "1e999", "null", "true", "\\u0000", "\\ud800", "\xFF", "(", ")", "*.", "\\Q", "(*ACCEPT)"};
+        "18446744073709551615", "1e999", "null", "true", "\\u0000", "\\ud800", "\xFF", "(", ")", "*.",
+        "\\Q", "(*ACCEPT)"};
+    // clang-format on
 
-    std::size_t pick(std::size_t low, std::size_t high) { return std::uniform_int_distribution<std::size_t>(low, high)(random_); }
+    std::size_t pick(std::size_t low, std::size_t high) {
+        return std::uniform_int_distribution<std::size_t>(low, high)(random_);
+    }
     std::string const& any() { return corpus_[pick(0, corpus_.size() - 1)]; }
 
     void mutate(std::string& text) {

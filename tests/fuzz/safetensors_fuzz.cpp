@@ -1,5 +1,5 @@
-// The header parser. The input is eight bytes that say how much data follows, then the JSON: so tensors may be as large as
-// they like without a large input.
+// The header parser. The input is eight bytes that say how much data follows, then the JSON: so tensors may be as large
+// as they like without a large input.
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -47,7 +47,8 @@ void check(std::vector<TensorRecord> const& tensors, std::uint64_t data_begin, s
 
 void try_length(std::span<std::byte const> file) {
     try {
-        auto const json_bytes = safetensors_header_bytes(file.first(std::min<std::size_t>(file.size(), 16)), file.size());
+        auto const json_bytes =
+            safetensors_header_bytes(file.first(std::min<std::size_t>(file.size(), 16)), file.size());
         REQUIRE(json_bytes >= 2 && json_bytes <= file.size() - kLengthBytes);
     } catch (Error const& error) { REQUIRE(error.code() == Errc::input); }
 }
@@ -69,6 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
     std::uint64_t data_bytes = 0;
     if (size < sizeof(data_bytes)) { return 0; }
     std::memcpy(&data_bytes, data, sizeof(data_bytes));
-    shardwise::try_header(data_bytes, {reinterpret_cast<char const*>(data) + sizeof(data_bytes), size - sizeof(data_bytes)});
+    shardwise::try_header(data_bytes,
+                          {reinterpret_cast<char const*>(data) + sizeof(data_bytes), size - sizeof(data_bytes)});
     return 0;
 }

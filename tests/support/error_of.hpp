@@ -13,7 +13,9 @@
 namespace shardwise {
 
 /// How GoogleTest shows an error.
-inline void PrintTo(Error const& error, std::ostream* out) { *out << to_string(error.code()) << " '" << error.what() << "'"; }
+inline void PrintTo(Error const& error, std::ostream* out) {
+    *out << to_string(error.code()) << " '" << error.what() << "'";
+}
 
 namespace test {
 
@@ -28,7 +30,8 @@ std::optional<Error> error_of(Action&& action) {
 
 /// Matches a std::optional<Error> that holds an error of kind @p code whose text contains @p fragment.
 MATCHER_P2(IsError, code, fragment,
-           std::string("is an error of kind ") + to_string(code) + " with '" + std::string(fragment) + "' in its text") {
+           std::string("is an error of kind ") + to_string(code) + " with '" + std::string(fragment) +
+               "' in its text") {
     return arg && arg->code() == code && std::string(arg->what()).find(fragment) != std::string::npos;
 }
 

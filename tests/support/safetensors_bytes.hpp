@@ -26,8 +26,8 @@ inline std::string safetensors_bytes(std::string_view json, std::uint64_t data_b
 /// A file with one U8 vector of @p data_bytes elements.
 inline std::string one_tensor_file(std::string const& name, std::uint64_t data_bytes) {
     auto const size = std::to_string(data_bytes);
-    return safetensors_bytes(R"({")" + name + R"(":{"dtype":"U8","shape":[)" + size + R"(],"data_offsets":[0,)" + size + "]}}",
-                             data_bytes);
+    return safetensors_bytes(
+        R"({")" + name + R"(":{"dtype":"U8","shape":[)" + size + R"(],"data_offsets":[0,)" + size + "]}}", data_bytes);
 }
 
 }  // namespace shardwise::test

@@ -20,7 +20,9 @@ class ScratchFolder {
     explicit ScratchFolder(std::filesystem::path const& parent = std::filesystem::temp_directory_path())
         : path_(parent / "shardwise-XXXXXX") {
         std::string name = path_.string();
-        if (::mkdtemp(name.data()) == nullptr) { throw std::runtime_error("cannot make a folder in " + parent.string()); }
+        if (::mkdtemp(name.data()) == nullptr) {
+            throw std::runtime_error("cannot make a folder in " + parent.string());
+        }
         path_ = name;
     }
     ScratchFolder(ScratchFolder const&) = delete;
@@ -46,7 +48,9 @@ class ScratchFolder {
     /// Names of everything in it, hidden files included, sorted.
     std::vector<std::string> names() const {
         std::vector<std::string> found;
-        for (auto const& entry : std::filesystem::directory_iterator(path_)) { found.push_back(entry.path().filename()); }
+        for (auto const& entry : std::filesystem::directory_iterator(path_)) {
+            found.push_back(entry.path().filename());
+        }
         std::sort(found.begin(), found.end());
         return found;
     }

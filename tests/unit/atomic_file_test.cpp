@@ -188,14 +188,17 @@ TEST(AtomicFile, AWriteThatStopsHalfWaySaysWhere) {
 TEST(AtomicFile, AFullDiskIsAnIoErrorAndLeavesNothing) {
     ScratchFolder const folder;
     auto const fill = [&] {
-        bool const is_mounted = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        bool const is_mounted = ::unshare(CLONE_NEWNS) == 0 &&
+                                ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
                                 ::mount("none", folder.path().c_str(), "tmpfs", 0, "size=64k") == 0;
         if (!is_mounted) { std::_Exit(77); }
         folder.write("out", "old");
         report(folder, [&] { write_file_atomically(folder / "out", std::string(1 << 20, 'x')); });
     };
     auto const was_permitted = [](int status) {
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) { std::puts("no file system may be mounted here: not tested"); }
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+            std::puts("no file system may be mounted here: not tested");
+        }
         return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
     };
     EXPECT_EXIT(fill(), was_permitted, "^$|reserve 1048576 B for .*/out: No space left on device");

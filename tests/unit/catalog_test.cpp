@@ -43,8 +43,9 @@ TEST(Catalog, ATensorInTwoFilesWithoutAnIndexIsAnErrorThatNamesBoth) {
     ScratchFolder const folder;
     folder.write("a.safetensors", one_tensor_file("w", 4));
     folder.write("b.safetensors", one_tensor_file("w", 4));
-    EXPECT_THAT(error_of([&] { Catalog::open(folder.path()); }),
-                IsError(Errc::input, "w stands in both " + (folder / "a.safetensors") + " and " + (folder / "b.safetensors")));
+    EXPECT_THAT(
+        error_of([&] { Catalog::open(folder.path()); }),
+        IsError(Errc::input, "w stands in both " + (folder / "a.safetensors") + " and " + (folder / "b.safetensors")));
 }
 
 TEST(Catalog, TheIndexSaysWhichOfTwoFilesOwnsATensor) {

@@ -42,7 +42,8 @@ TEST(Error, ExitStatusesAreTheDocumentedOnes) {
 }
 
 TEST(Error, SystemErrorsEndWithTheSystemsWords) {
-    EXPECT_THAT(error_of([] { throw_errno(ENOSPC, "write f at 7"); }), IsError(Errc::io, "write f at 7: No space left on device"));
+    EXPECT_THAT(error_of([] { throw_errno(ENOSPC, "write f at 7"); }),
+                IsError(Errc::io, "write f at 7: No space left on device"));
     EXPECT_THAT(error_of([] { throw_errno(ENOMEM, "map f"); }), IsError(Errc::memory, "map f: Cannot allocate memory"));
 }
 

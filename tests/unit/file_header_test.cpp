@@ -12,7 +12,8 @@ namespace {
 using namespace std::string_literals;
 
 constexpr char const* kTwoTensors =
-    R"({"w":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},"norm \u00fc":{"dtype":"F32","shape":[],"data_offsets":[12,16]}})";
+    R"({"w":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},)"
+    R"("norm \u00fc":{"dtype":"F32","shape":[],"data_offsets":[12,16]}})";
 
 TEST(FileHeader, SaysWhereEveryTensorsBytesLie) {
     ScratchFolder const folder;
@@ -26,7 +27,9 @@ TEST(FileHeader, SaysWhereEveryTensorsBytesLie) {
 
 TEST(FileHeader, ComesBackFromItsBinaryForm) {
     FileHeader header{{"/some/m.safetensors", 1ULL << 50, 12345}, {}};
-    header.tensors = {{"a", DType::f4, {2, 0}, 0, 12345, 0}, {"", DType::u64, {}, 0, 12345, 8}, {"b\0c"s, DType::i8, {1, 2, 3, 4, 5, 6, 7, 8}, 0, 7, 40320}};
+    header.tensors = {{"a", DType::f4, {2, 0}, 0, 12345, 0},
+                      {"", DType::u64, {}, 0, 12345, 8},
+                      {"b\0c"s, DType::i8, {1, 2, 3, 4, 5, 6, 7, 8}, 0, 7, 40320}};
     EXPECT_EQ(decode_file_header(encode(header)), header);
     EXPECT_EQ(decode_file_header(encode(FileHeader{})), FileHeader{});
 }
@@ -35,7 +38,9 @@ TEST(FileHeader, ABinaryFormCutAnywhereIsAPeerError) {
     FileHeader const header{{"f", 100, 20}, {{"w", DType::u8, {80}, 0, 20, 80}}};
     auto const bytes = encode(header);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-        EXPECT_THAT(error_of([&] { decode_file_header(std::span(bytes).first(size)); }), IsError(Errc::peer, "ends early")) << size;
+        EXPECT_THAT(error_of([&] { decode_file_header(std::span(bytes).first(size)); }),
+                    IsError(Errc::peer, "ends early"))
+            << size;
     }
 }
 
@@ -51,7 +56,8 @@ TEST(FileHeader, OtherFormatsAreRefusedByTheirMagicWhateverTheFileIsCalled) {
              {"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0\0"s, "is a PyTorch zip file"},
              {"\x80\x02}q\0(X\6\0\0\0weight"s, "is a Python pickle"},
              {"\x93NUMPY\1\0v\0{'descr'"s, "is a NumPy file"},
-             {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4976698672\n", "is a Git LFS pointer, not the data"},
+             {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4976698672\n",
+              "is a Git LFS pointer, not the data"},
          }) {
         auto const path = folder.write("model.safetensors", content);
         EXPECT_THAT(error_of([&] { read_file_header(path); }), IsError(Errc::input, path + " " + format));
@@ -70,7 +76,8 @@ TEST(FileHeader, ErrorsBeginWithThePath) {
     ScratchFolder const folder;
     auto const whole = one_tensor_file("w", 100);
     auto const header_end = whole.size() - 100;
-    for (auto const size : {std::size_t{0}, std::size_t{5}, std::size_t{8}, header_end - 1, header_end, whole.size() - 1}) {
+    for (auto const size :
+         {std::size_t{0}, std::size_t{5}, std::size_t{8}, header_end - 1, header_end, whole.size() - 1}) {
         auto const path = folder.write("cut.safetensors", whole.substr(0, size));
         EXPECT_THAT(error_of([&] { read_file_header(path); }), IsError(Errc::input, path + ": ")) << size;
     }

@@ -23,8 +23,9 @@ std::vector<std::string> chosen(std::string const& path) {
 
 TEST(FileSet, WithoutAnIndexAllShardsAreTakenInNaturalOrder) {
     ScratchFolder const folder;
-    for (auto const* name : {"m-10.safetensors", "m-9.safetensors", "m-9.bin", ".m-1.safetensors.123.tmp", ".hidden.safetensors",
-                             "optimizer.safetensors", "scheduler-1.safetensors", "rng_state_0.safetensors", "readme.md"}) {
+    for (auto const* name :
+         {"m-10.safetensors", "m-9.safetensors", "m-9.bin", ".m-1.safetensors.123.tmp", ".hidden.safetensors",
+          "optimizer.safetensors", "scheduler-1.safetensors", "rng_state_0.safetensors", "readme.md"}) {
         folder.write(name, "");
     }
     EXPECT_THAT(chosen(folder.path()), ElementsAre("m-9.safetensors", "m-10.safetensors"));
@@ -32,14 +33,18 @@ TEST(FileSet, WithoutAnIndexAllShardsAreTakenInNaturalOrder) {
 
 TEST(FileSet, AConsolidatedFileIsTakenAlone) {
     ScratchFolder const folder;
-    for (auto const* name : {"model.safetensors", "model-1-of-2.safetensors", "adapter.safetensors"}) { folder.write(name, ""); }
+    for (auto const* name : {"model.safetensors", "model-1-of-2.safetensors", "adapter.safetensors"}) {
+        folder.write(name, "");
+    }
     EXPECT_THAT(chosen(folder.path()), ElementsAre("model.safetensors"));
 }
 
 TEST(FileSet, TheIndexDecidesWhichFilesCount) {
     ScratchFolder const folder;
     folder.write(kIndex, R"({"weight_map":{"x":"b-2.safetensors","y":"b-10.safetensors"}})");
-    for (auto const* name : {"b-2.safetensors", "b-10.safetensors", "model.safetensors", "stale.safetensors"}) { folder.write(name, ""); }
+    for (auto const* name : {"b-2.safetensors", "b-10.safetensors", "model.safetensors", "stale.safetensors"}) {
+        folder.write(name, "");
+    }
     EXPECT_THAT(chosen(folder.path()), ElementsAre("b-2.safetensors", "b-10.safetensors"));
 }
 
@@ -58,14 +63,17 @@ TEST(FileSet, SeveralUnusualIndexesLeaveTheChoiceOpen) {
     ScratchFolder const folder;
     folder.write("a.safetensors.index.json", "{}");
     folder.write("b.safetensors.index.json", "{}");
-    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }),
-                IsError(Errc::input, "holds 2 index files (a.safetensors.index.json, b.safetensors.index.json); name the one to load"));
+    EXPECT_THAT(
+        error_of([&] { resolve_file_set(folder.path()); }),
+        IsError(Errc::input,
+                "holds 2 index files (a.safetensors.index.json, b.safetensors.index.json); name the one to load"));
 }
 
 TEST(FileSet, AnIndexThatNamesAnAbsentFileIsAnError) {
     ScratchFolder const folder;
     folder.write("here.safetensors", "");
-    auto const index = folder.write(kIndex, R"({"weight_map":{"x":"here.safetensors","y":"gone.safetensors","z":"gone.safetensors"}})");
+    auto const index = folder.write(
+        kIndex, R"({"weight_map":{"x":"here.safetensors","y":"gone.safetensors","z":"gone.safetensors"}})");
     EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }),
                 IsError(Errc::input, index + ": names gone.safetensors, which is not there (2 tensors)"));
 }
@@ -73,16 +81,20 @@ TEST(FileSet, AnIndexThatNamesAnAbsentFileIsAnError) {
 TEST(FileSet, AMalformedIndexIsAnErrorThatNamesIt) {
     ScratchFolder const folder;
     auto const index = folder.write(kIndex, "{");
-    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }), IsError(Errc::input, index + ": not a JSON object"));
+    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }),
+                IsError(Errc::input, index + ": not a JSON object"));
 }
 
 TEST(FileSet, FoldersWithoutTensorFilesAreErrorsThatSayWhatIsThere) {
     ScratchFolder const folder;
-    EXPECT_THAT(error_of([&] { resolve_file_set(folder / "none"); }), IsError(Errc::input, "no checkpoint at " + (folder / "none")));
-    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }), IsError(Errc::input, folder.path() + " holds no .safetensors file"));
+    EXPECT_THAT(error_of([&] { resolve_file_set(folder / "none"); }),
+                IsError(Errc::input, "no checkpoint at " + (folder / "none")));
+    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }),
+                IsError(Errc::input, folder.path() + " holds no .safetensors file"));
     folder.write("optimizer.safetensors", "");
     folder.write("pytorch_model.bin", "");
-    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }), IsError(Errc::input, "it has pytorch_model.bin: convert it"));
+    EXPECT_THAT(error_of([&] { resolve_file_set(folder.path()); }),
+                IsError(Errc::input, "it has pytorch_model.bin: convert it"));
 }
 
 TEST(FileSet, WhatTheSystemRefusesToLookAtIsAnIoError) {
@@ -101,8 +113,11 @@ void make_hub_cache(ScratchFolder const& folder) {
     folder.write("blobs/dddd", R"({"model_type":"llama"})");
     folder.write("refs/main", "c0ffee\n");
     fs::create_directories(folder / "snapshots/c0ffee");
-    for (auto const& [name, blob] : std::initializer_list<std::pair<char const*, char const*>>{
-             {"model-1.safetensors", "aaaa"}, {"model-2.safetensors", "bbbb"}, {kIndex, "cccc"}, {"config.json", "dddd"}}) {
+    for (auto const& [name, blob] :
+         std::initializer_list<std::pair<char const*, char const*>>{{"model-1.safetensors", "aaaa"},
+                                                                    {"model-2.safetensors", "bbbb"},
+                                                                    {kIndex, "cccc"},
+                                                                    {"config.json", "dddd"}}) {
         fs::create_symlink(std::string("../../blobs/") + blob, folder / (std::string("snapshots/c0ffee/") + name));
     }
 }
@@ -123,14 +138,16 @@ TEST(FileSet, ABlobThatWasNotDownloadedIsAnAbsentFile) {
     ScratchFolder const folder;
     make_hub_cache(folder);
     fs::remove(folder / "blobs/bbbb");
-    EXPECT_THAT(error_of([&] { Catalog::open(folder.path()); }), IsError(Errc::input, "names model-2.safetensors, which is not there"));
+    EXPECT_THAT(error_of([&] { Catalog::open(folder.path()); }),
+                IsError(Errc::input, "names model-2.safetensors, which is not there"));
 }
 
 TEST(FileSet, ARevisionThatWasNotDownloadedIsAnError) {
     ScratchFolder const folder;
     make_hub_cache(folder);
     folder.write("refs/main", "0123abcd");
-    EXPECT_THAT(error_of([&] { Catalog::open(folder.path()); }), IsError(Errc::input, "names the snapshot '0123abcd', which is not in"));
+    EXPECT_THAT(error_of([&] { Catalog::open(folder.path()); }),
+                IsError(Errc::input, "names the snapshot '0123abcd', which is not in"));
 }
 
 TEST(FileSet, ComesBackFromItsBinaryForm) {
@@ -143,7 +160,8 @@ TEST(FileSet, ComesBackFromItsBinaryForm) {
     EXPECT_EQ(back.index_path, files.index_path);
     EXPECT_EQ(back.owner_of, files.owner_of);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-        EXPECT_THAT(error_of([&] { decode_file_set(std::span(bytes).first(size)); }), IsError(Errc::peer, "ends early")) << size;
+        EXPECT_THAT(error_of([&] { decode_file_set(std::span(bytes).first(size)); }), IsError(Errc::peer, "ends early"))
+            << size;
     }
 }
 

@@ -33,7 +33,8 @@ TEST(File, AnAbsentFileIsAnIoErrorWithPathAndReason) {
 
 TEST(File, AFolderIsNoFile) {
     ScratchFolder const folder;
-    EXPECT_THAT(error_of([&] { read_text(folder.path()); }), IsError(Errc::input, folder.path() + " is not a regular file"));
+    EXPECT_THAT(error_of([&] { read_text(folder.path()); }),
+                IsError(Errc::input, folder.path() + " is not a regular file"));
 }
 
 TEST(File, AFileThatEndsEarlySaysWhere) {

@@ -36,7 +36,8 @@ TEST(HostMemory, MovesWithoutCopying) {
 }
 
 TEST(HostMemory, MoreThanTheSystemHasIsAMemoryError) {
-    EXPECT_THAT(error_of([] { HostMemory const memory(1ULL << 62U); }), IsError(Errc::memory, "cannot map 4096 PiB of memory"));
+    EXPECT_THAT(error_of([] { HostMemory const memory(1ULL << 62U); }),
+                IsError(Errc::memory, "cannot map 4096 PiB of memory"));
 }
 
 TEST(HostMemory, AvailableMemoryIsThereAndBelowWhatIsInstalled) {

@@ -11,8 +11,10 @@ using testing::Pair;
 
 TEST(Index, GroupsTensorsByFileInNaturalOrder) {
     auto const files = parse_index(
-        R"({"metadata":{"total_size":7},"weight_map":{"x":"m-10.safetensors","z":"m-2.safetensors","y":"m-10.safetensors"}})");
-    EXPECT_THAT(files, ElementsAre(Pair("m-2.safetensors", ElementsAre("z")), Pair("m-10.safetensors", ElementsAre("x", "y"))));
+        R"({"metadata":{"total_size":7},"weight_map":{"x":"m-10.safetensors",)"
+        R"("z":"m-2.safetensors","y":"m-10.safetensors"}})");
+    EXPECT_THAT(
+        files, ElementsAre(Pair("m-2.safetensors", ElementsAre("z")), Pair("m-10.safetensors", ElementsAre("x", "y"))));
 }
 
 TEST(Index, MalformedOnesAreRefused) {
@@ -30,7 +32,8 @@ TEST(Index, MalformedOnesAreRefused) {
              {R"({"weight_map":{"w":1}})", "weight_map: 'w' has no file name"},
              {R"({"weight_map":{"w":null}})", "weight_map: 'w' has no file name"},
              {R"({"weight_map":{"w":"a.safetensors","w":"b.safetensors"}})", "weight_map names the tensor w twice"},
-             {R"({"weight_map":{"w":"a.safetensors","\u0077":"a.safetensors"}})", "weight_map names the tensor w twice"},
+             {R"({"weight_map":{"w":"a.safetensors","\u0077":"a.safetensors"}})",
+              "weight_map names the tensor w twice"},
          }) {
         EXPECT_THAT(error_of([&, text = json] { parse_index(text); }), IsError(Errc::input, message)) << json;
     }
@@ -38,7 +41,8 @@ TEST(Index, MalformedOnesAreRefused) {
 
 // A downloaded index must not make a job read files elsewhere.
 TEST(Index, NamesThatLeaveTheFolderAreRefused) {
-    for (auto const* name : {"", ".", "..", "/etc/passwd", "../m.safetensors", "a/m.safetensors", "./m.safetensors", "m/", "m\\u0000x"}) {
+    for (auto const* name :
+         {"", ".", "..", "/etc/passwd", "../m.safetensors", "a/m.safetensors", "./m.safetensors", "m/", "m\\u0000x"}) {
         auto const json = R"({"weight_map":{"w":")" + std::string(name) + R"("}})";
         EXPECT_THAT(error_of([&] { parse_index(json); }), IsError(Errc::input, "is not a plain file name")) << name;
     }

@@ -36,7 +36,8 @@ TEST(JsonReader, WrongTypesAreErrorsThatGiveThePath) {
         char const* text;
     };
     for (auto const& test_case : std::initializer_list<Case>{
-             {error_of([&] { dims.array()[1].integer(); }), "rules.json: plans.tp.dims[1]: expected a whole number, found string"},
+             {error_of([&] { dims.array()[1].integer(); }),
+              "rules.json: plans.tp.dims[1]: expected a whole number, found string"},
              {error_of([&] { dims.texts(); }), "rules.json: plans.tp.dims[0]: expected a text, found number"},
              {error_of([] { reader()["ratio"].integer(); }), "rules.json: ratio: expected a whole number"},
              {error_of([] { reader()["none"].boolean(); }), "rules.json: none: expected true or false, found null"},
@@ -53,7 +54,10 @@ TEST(JsonReader, WrongTypesAreErrorsThatGiveThePath) {
 TEST(JsonReader, AnUnknownKeyIsAnErrorThatNamesTheNearestKnownOne) {
     auto const tp = reader()["plans"]["tp"];
     EXPECT_NO_THROW(tp.allow_only({"dims", "on"}));
-    EXPECT_THAT(error_of([&] { tp.allow_only({"dim", "on"}); }), IsError(Errc::input, "rules.json: plans.tp: unknown key 'dims'; the nearest known one is 'dim'"));
+    EXPECT_THAT(error_of([&] {
+                    tp.allow_only({"dim", "on"});
+                }),
+                IsError(Errc::input, "rules.json: plans.tp: unknown key 'dims'; the nearest known one is 'dim'"));
     EXPECT_THAT(error_of([&] { tp.allow_only({"zzz", "on"}); }), IsError(Errc::input, "known are zzz, on"));
 }
 
@@ -61,11 +65,13 @@ TEST(ParseJson, AKeyGivenTwiceInOneObjectIsAnError) {
     EXPECT_NO_THROW(parse_json(R"([{"a": {"a": 1}}, {"a": 2}])", "f.json")) << "the same key in different objects";
     EXPECT_THAT(error_of([] { parse_json(R"({"x": [{"base": 1, "b": [{}], "base": 2}]})", "f.json"); }),
                 IsError(Errc::input, "f.json: the key 'base' is given twice"));
-    EXPECT_THAT(error_of([] { parse_json(R"({"a": 1, "\u0061": 2})", "f.json"); }), IsError(Errc::input, "the key 'a' is given twice"));
+    EXPECT_THAT(error_of([] { parse_json(R"({"a": 1, "\u0061": 2})", "f.json"); }),
+                IsError(Errc::input, "the key 'a' is given twice"));
 }
 
 TEST(ParseJson, WhatIsNoJsonIsAnErrorThatNamesTheFile) {
-    for (auto const* text : {"", "1e999", "{", "{} x", "{'a': 1}", "[1,]", "\"\xFF\"", "nul", "{\"a\": 01}", "// comment\n{}"}) {
+    for (auto const* text :
+         {"", "1e999", "{", "{} x", "{'a': 1}", "[1,]", "\"\xFF\"", "nul", "{\"a\": 01}", "// comment\n{}"}) {
         EXPECT_THAT(error_of([&] { parse_json(text, "f.json"); }), IsError(Errc::input, "f.json: ")) << text;
     }
     // Deep nesting must not run the stack out.

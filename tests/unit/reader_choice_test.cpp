@@ -17,7 +17,9 @@ namespace {
 
 using testing::HasSubstr;
 
-FileFacts on_disk(double cached_fraction, bool allows_direct) { return {cached_fraction, false, allows_direct, "ext4"}; }
+FileFacts on_disk(double cached_fraction, bool allows_direct) {
+    return {cached_fraction, false, allows_direct, "ext4"};
+}
 
 TEST(ReaderChoice, FollowsWhatTheFileIsAndWhatTheSystemHas) {
     FileFacts const memory = {0.0, true, false, "tmpfs"};
@@ -70,8 +72,8 @@ TEST(ReaderChoice, IoUringThatCannotBeHadIsAnErrorOnlyWhenAskedFor) {
     auto const refused = error_of([&] { choose_reader(on_disk(0, false), ReaderChoice::uring, obstacle); });
     std::vector<FileRecord> const files = {{path, 5, 0}};
     auto const unavailable = error_of([&] { make_uring_reader(files, {false}, 8); });
-    bool const is_right = reader.kind == ReaderKind::pread && refused && refused->code() == Errc::unavailable && unavailable &&
-                          unavailable->code() == Errc::unavailable;
+    bool const is_right = reader.kind == ReaderKind::pread && refused && refused->code() == Errc::unavailable &&
+                          unavailable && unavailable->code() == Errc::unavailable;
     std::fputs(reader.reason.c_str(), stderr);
     std::_Exit(is_right ? 0 : 1);
 }
@@ -80,7 +82,8 @@ TEST(ReaderChoice, WhereIoUringIsBlockedFilesAreReadByThreadsAndTheReasonIsGiven
     if (auto const obstacle = uring_obstacle(); !obstacle.empty()) { GTEST_SKIP() << obstacle; }
     ScratchFolder const folder;
     auto const path = folder.write("f", "12345");
-    EXPECT_EXIT(load_without_uring(path, EPERM), testing::ExitedWithCode(0), "not permitted \\(a container's seccomp profile");
+    EXPECT_EXIT(load_without_uring(path, EPERM), testing::ExitedWithCode(0),
+                "not permitted \\(a container's seccomp profile");
     EXPECT_EXIT(load_without_uring(path, ENOSYS), testing::ExitedWithCode(0), "the kernel does not have it");
     EXPECT_EXIT(load_without_uring(path, ENOMEM), testing::ExitedWithCode(0), "not enough lockable memory");
 }
@@ -117,7 +120,10 @@ TEST(ProbeFile, SaysHowMuchOfAFileIsCached) {
 }
 
 TEST(ProbeFile, AnAbsentFileIsAnIoError) {
-    EXPECT_THAT(error_of([] { probe_file({"/nonexistent/f", 1, 0}); }), IsError(Errc::io, "/nonexistent/f: No such file"));
+    EXPECT_THAT(error_of([] {
+                    probe_file({"/nonexistent/f", 1, 0});
+                }),
+                IsError(Errc::io, "/nonexistent/f: No such file"));
 }
 
 }  // namespace

@@ -94,7 +94,8 @@ std::vector<FileRange> interesting_ranges(std::vector<FileRecord> const& files) 
     std::vector<FileRange> ranges;
     for (std::uint32_t file = 0; file < files.size(); ++file) {
         auto const size = files[file].size_bytes;
-        ranges.insert(ranges.end(), {{file, 0, size}, {file, 0, 1}, {file, size - 1, 1}, {file, size, 0}, {file, size / 2, 0}});
+        ranges.insert(ranges.end(),
+                      {{file, 0, size}, {file, 0, 1}, {file, size - 1, 1}, {file, size, 0}, {file, size / 2, 0}});
         for (int i = 0; i < 100; ++i) {
             auto const begin = std::uniform_int_distribution<std::uint64_t>(0, size)(random);
             auto const most = std::min<std::uint64_t>(size - begin, i % 4 == 0 ? size : 10000);
@@ -125,7 +126,8 @@ TEST_P(ReaderTest, AnyRangeGivesTheBytesOfTheFile) {
     }
     auto const counters = set.counters()[static_cast<std::size_t>(GetParam().kind)];
     EXPECT_GE(counters.bytes, needed);
-    EXPECT_LE(counters.bytes, needed + ranges.size() * 2 * kSlotAlignment) << "over-read is at most the pages at both ends";
+    EXPECT_LE(counters.bytes, needed + ranges.size() * 2 * kSlotAlignment)
+        << "over-read is at most the pages at both ends";
 }
 
 TEST_P(ReaderTest, AFileThatWasCutAfterItWasOpenedIsAnErrorThatSaysWhere) {
@@ -166,34 +168,40 @@ TEST_P(ReaderTest, ASetThatGoesAwayWithRequestsUnderWayWaitsForThem) {
     auto const buffers = buffers_for(ranges);
     {
         auto set = make_set();
-        for (std::size_t i = 0; i < ranges.size() && set.has_room(0); ++i) { set.submit({i, ranges[i], buffers[i].room()}); }
+        for (std::size_t i = 0; i < ranges.size() && set.has_room(0); ++i) {
+            set.submit({i, ranges[i], buffers[i].room()});
+        }
         set.start();
     }
     std::vector<std::string> before;
-    for (auto const& buffer : buffers) { before.emplace_back(reinterpret_cast<char const*>(buffer.room().data()), buffer.room().size()); }
+    for (auto const& buffer : buffers) {
+        before.emplace_back(reinterpret_cast<char const*>(buffer.room().data()), buffer.room().size());
+    }
     ::usleep(20000);
     for (std::size_t i = 0; i < buffers.size(); ++i) {
-        EXPECT_EQ(std::memcmp(buffers[i].room().data(), before[i].data(), before[i].size()), 0) << "written to afterwards";
+        EXPECT_EQ(std::memcmp(buffers[i].room().data(), before[i].data(), before[i].size()), 0)
+            << "written to afterwards";
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , ReaderTest,
-    testing::Values(ReaderCase{"cached", ReaderKind::cached, false, "/tmp"}, ReaderCase{"mmap", ReaderKind::mmap, false, "/tmp"},
-                    ReaderCase{"uring", ReaderKind::uring, false, "/tmp"},
-                    ReaderCase{"uring_direct", ReaderKind::uring, true, "/tmp"},
-                    ReaderCase{"pread", ReaderKind::pread, false, "/tmp"},
-                    ReaderCase{"pread_direct", ReaderKind::pread, true, "/tmp"},
-                    ReaderCase{"cached_memory", ReaderKind::cached, false, "/dev/shm"},
-                    ReaderCase{"mmap_memory", ReaderKind::mmap, false, "/dev/shm"},
-                    ReaderCase{"uring_direct_memory", ReaderKind::uring, true, "/dev/shm"},
-                    ReaderCase{"pread_direct_memory", ReaderKind::pread, true, "/dev/shm"}),
-    [](auto const& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(, ReaderTest,
+                         testing::Values(ReaderCase{"cached", ReaderKind::cached, false, "/tmp"},
+                                         ReaderCase{"mmap", ReaderKind::mmap, false, "/tmp"},
+                                         ReaderCase{"uring", ReaderKind::uring, false, "/tmp"},
+                                         ReaderCase{"uring_direct", ReaderKind::uring, true, "/tmp"},
+                                         ReaderCase{"pread", ReaderKind::pread, false, "/tmp"},
+                                         ReaderCase{"pread_direct", ReaderKind::pread, true, "/tmp"},
+                                         ReaderCase{"cached_memory", ReaderKind::cached, false, "/dev/shm"},
+                                         ReaderCase{"mmap_memory", ReaderKind::mmap, false, "/dev/shm"},
+                                         ReaderCase{"uring_direct_memory", ReaderKind::uring, true, "/dev/shm"},
+                                         ReaderCase{"pread_direct_memory", ReaderKind::pread, true, "/dev/shm"}),
+                         [](auto const& info) { return info.param.name; });
 
 TEST(ReaderSet, FilesOfDifferentReadersAreReadTogetherAndCountedApart) {
     ScratchFolder const folder;
     std::vector<FileRecord> files;
-    std::vector<FileReader> const choices = {{ReaderKind::cached, false, ""}, {ReaderKind::pread, false, ""}, {ReaderKind::mmap, false, ""}};
+    std::vector<FileReader> const choices = {
+        {ReaderKind::cached, false, ""}, {ReaderKind::pread, false, ""}, {ReaderKind::mmap, false, ""}};
     auto const content = pattern(10000, 4);
     for (auto const* name : {"a", "b", "c"}) { files.push_back({folder.write(name, content), 10000, 0}); }
     ReaderSet set(files, choices, {});

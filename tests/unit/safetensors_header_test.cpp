@@ -47,7 +47,8 @@ TEST(SafetensorsHeader, WhatTheFormatAllowsIsAccepted) {
              {"empty tensor before data", "{" + w + R"(,"e":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", 4, 2},
              {"empty tensor after data", "{" + w + R"(,"e":{"dtype":"F32","shape":[3,0],"data_offsets":[4,4]}})", 4, 2},
              {"only an empty tensor", one(R"("F32")", "[0]", "[0,0]"), 0, 1},
-             {"fields that are not known", R"({"w":{"x":{"dtype":1},"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4, 1},
+             {"fields that are not known", R"({"w":{"x":{"dtype":1},"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
+              4, 1},
              {"texts as metadata", R"({"__metadata__":{"format":"pt","a":"b"},)" + w + "}", 4, 1},
              {"null as metadata", R"({"__metadata__":null,)" + w + "}", 4, 1},
              // The reference refuses this one. Metadata is free text that says nothing about tensors.
@@ -70,15 +71,18 @@ TEST(SafetensorsHeader, PackedElementsFillWholeBytesOverTheTensor) {
         char const* shape;
         int bytes;
     };
-    for (auto const& [dtype, shape, bytes] : std::initializer_list<Case>{
-             {R"("F4")", "[8]", 4}, {R"("F4")", "[2,3]", 3}, {R"("F6_E2M3")", "[4]", 3}, {R"("F6_E3M2")", "[2,2,2]", 6}}) {
+    for (auto const& [dtype, shape, bytes] : std::initializer_list<Case>{{R"("F4")", "[8]", 4},
+                                                                         {R"("F4")", "[2,3]", 3},
+                                                                         {R"("F6_E2M3")", "[4]", 3},
+                                                                         {R"("F6_E3M2")", "[2,2,2]", 6}}) {
         EXPECT_EQ(parse(one(dtype, shape, "[0," + std::to_string(bytes) + "]"), bytes).at(0).size_bytes, bytes);
     }
     for (auto const& [dtype, shape, bytes] :
          std::initializer_list<Case>{{R"("F4")", "[3]", 2}, {R"("F6_E2M3")", "[3]", 3}, {R"("F6_E3M2")", "[2,3]", 5}}) {
         EXPECT_THAT(error_of([&] { parse(one(dtype, shape, "[0," + std::to_string(bytes) + "]"), bytes); }),
                     IsError(Errc::input, "w: ")) << dtype << shape;
-        EXPECT_THAT(error_of([&] { parse(one(dtype, shape, "[0,1]"), 1); }), IsError(Errc::input, "ends inside a byte"));
+        EXPECT_THAT(error_of([&] { parse(one(dtype, shape, "[0,1]"), 1); }),
+                    IsError(Errc::input, "ends inside a byte"));
     }
 }
 
@@ -90,7 +94,8 @@ struct BadHeader {
 
 void expect_refused(std::initializer_list<BadHeader> cases) {
     for (auto const& bad : cases) {
-        EXPECT_THAT(error_of([&] { parse(bad.json, bad.data_bytes); }), IsError(Errc::input, bad.message)) << bad.json.substr(0, 200);
+        EXPECT_THAT(error_of([&] { parse(bad.json, bad.data_bytes); }), IsError(Errc::input, bad.message))
+            << bad.json.substr(0, 200);
     }
 }
 
@@ -117,7 +122,8 @@ TEST(SafetensorsHeader, EntriesWithWrongFieldsAreRefusedByName) {
         {R"({"w":{"dtype":"U8","shape":[4]}})", "w: 'data_offsets'"},
         {R"({"w":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]}})", "w: 'dtype' is given twice"},
         {R"({"w":{"dtype":"U8","shape":[4],"shape":[2,2],"data_offsets":[0,4]}})", "w: 'shape' is given twice"},
-        {R"({"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"data_offsets":[0,4]}})", "w: 'data_offsets' is given twice"},
+        {R"({"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"data_offsets":[0,4]}})",
+         "w: 'data_offsets' is given twice"},
         {one("4", "[4]", "[0,4]"), "w: 'dtype'"},
         {one(R"("F128")", "[4]", "[0,4]"), "w: unknown dtype 'F128'"},
         {one(R"("u8")", "[4]", "[0,4]"), "w: unknown dtype 'u8'"},
@@ -157,7 +163,8 @@ TEST(SafetensorsHeader, SizesThatDisagreeOrOverflowAreRefused) {
 
 TEST(SafetensorsHeader, DataMustTileTheFile) {
     auto const two = [](std::string const& first, std::string const& second) {
-        return R"({"a":{"dtype":"U8","shape":[2],"data_offsets":)" + first + R"(},"b":{"dtype":"U8","shape":[2],"data_offsets":)" + second + "}}";
+        return R"({"a":{"dtype":"U8","shape":[2],"data_offsets":)" + first +
+               R"(},"b":{"dtype":"U8","shape":[2],"data_offsets":)" + second + "}}";
     };
     expect_refused({
         {two("[0,2]", "[1,3]"), "b: data begins at byte 114 of the file, expected 115: ranges overlap"},
@@ -168,7 +175,8 @@ TEST(SafetensorsHeader, DataMustTileTheFile) {
         {two("[0,2]", "[2,4]"), "a: bytes [113, 113+2) leave the file", 0},
         {two("[0,2]", "[2,4]"), "tensors end at byte 117, but the file has 118 B", 5},
         {"{}", "tensors end at byte 10, but the file has 13 B", 3},
-        {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"e":{"dtype":"U8","shape":[0],"data_offsets":[2,2]}})", "e: data begins"},
+        {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"e":{"dtype":"U8","shape":[0],"data_offsets":[2,2]}})",
+         "e: data begins"},
         // Metadata that poses as a tensor does not cover its bytes.
         {R"({"__metadata__":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", "tensors end at byte"},
     });
@@ -176,8 +184,11 @@ TEST(SafetensorsHeader, DataMustTileTheFile) {
 
 TEST(SafetensorsHeader, ANameGivenTwiceIsRefusedHoweverItIsSpelt) {
     expect_refused({
-        {R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"w":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})", "the name w is given twice"},
-        {R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"\u0077":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})", "the name w is given twice"},
+        {R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"w":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})",
+         "the name w is given twice"},
+        {R"({"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+         R"("\u0077":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})",
+         "the name w is given twice"},
     });
 }
 
@@ -208,7 +219,8 @@ TEST(SafetensorsLength, WhatCannotBeAHeaderIsRefused) {
              {length_field(2) + "[]", 10, "no JSON object follows"},
              {length_field(3) + " {}", 11, "no JSON object follows"},
          }) {
-        EXPECT_THAT(error_of([&] { header_bytes(test_case.start, test_case.file_bytes); }), IsError(Errc::input, test_case.message));
+        EXPECT_THAT(error_of([&] { header_bytes(test_case.start, test_case.file_bytes); }),
+                    IsError(Errc::input, test_case.message));
     }
 }
 

@@ -28,9 +28,11 @@ TEST(SafetensorsWriter, DataBeginsAtTheAlignment) {
 }
 
 TEST(SafetensorsWriter, TheParserReadsBackWhatWasWritten) {
-    std::vector<TensorEntry> const tensors = {
-        {"layer.\"0\"\\\n\xC3\xBC", DType::f64, {3}, 24}, {"empty", DType::f32, {0, 7}, 0}, {"packed", DType::f4, {2, 5}, 5},
-        {"scalar", DType::boolean, {}, 1}, {"", DType::c64, {1, 1, 1, 1, 1, 1, 1, 1}, 8}};
+    std::vector<TensorEntry> const tensors = {{"layer.\"0\"\\\n\xC3\xBC", DType::f64, {3}, 24},
+                                              {"empty", DType::f32, {0, 7}, 0},
+                                              {"packed", DType::f4, {2, 5}, 5},
+                                              {"scalar", DType::boolean, {}, 1},
+                                              {"", DType::c64, {1, 1, 1, 1, 1, 1, 1, 1}, 8}};
     auto const header = safetensors_header(tensors, {{"note", "a \"quoted\" one"}}, 4096);
     auto const parsed = parse_safetensors_header(header.substr(kLengthBytes), header.size() + 38);
     std::vector<TensorRecord> expected;
@@ -43,8 +45,9 @@ TEST(SafetensorsWriter, TheParserReadsBackWhatWasWritten) {
 }
 
 TEST(SafetensorsWriter, WiderElementsComeFirstThenNames) {
-    std::vector<TensorEntry> const tensors = {{"b", DType::u8, {}, 1},   {"z", DType::f64, {}, 8}, {"a", DType::i8, {}, 1},
-                                              {"c", DType::bf16, {}, 2}, {"f", DType::f4, {2}, 1}, {"a2", DType::f16, {}, 2}};
+    std::vector<TensorEntry> const tensors = {{"b", DType::u8, {}, 1},  {"z", DType::f64, {}, 8},
+                                              {"a", DType::i8, {}, 1},  {"c", DType::bf16, {}, 2},
+                                              {"f", DType::f4, {2}, 1}, {"a2", DType::f16, {}, 2}};
     std::vector<std::string_view> names;
     for (auto const index : safetensors_order(tensors)) { names.push_back(tensors[index].name); }
     EXPECT_THAT(names, ElementsAre("z", "a2", "c", "a", "b", "f"));

@@ -35,7 +35,8 @@ TEST(Shape, MoreThanEightDimensionsAreAnError) {
     std::vector<std::int64_t> const nine(9, 1);
     EXPECT_NO_THROW(Shape(std::span(nine).first(8)));
     EXPECT_THAT(error_of([&] { Shape const shape(nine); }), IsError(Errc::input, "9 dimensions, at most 8"));
-    EXPECT_THAT(error_of([&] { Shape(std::span(nine).first(8)).with_inserted(3, 1); }), IsError(Errc::input, "at most 8"));
+    EXPECT_THAT(error_of([&] { Shape(std::span(nine).first(8)).with_inserted(3, 1); }),
+                IsError(Errc::input, "at most 8"));
 }
 
 TEST(Shape, IsPrintedAsAList) {

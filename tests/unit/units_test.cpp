@@ -32,8 +32,8 @@ TEST(Units, SizesOfEveryUnitAreRead) {
 }
 
 TEST(Units, WhatIsNoSizeIsAUsageErrorThatQuotesIt) {
-    for (std::string const text : {"", " ", "x", "-1", "12q", "12kk", "1.5.5G", "1,5GiB", "64iB", "5BB", "5 G B", " 5", "nan",
-                                   "inf", "0x10", "9223372036854775808", "8EiB", "9000PiB", "1e400"}) {
+    for (std::string const text : {"", " ", "x", "-1", "12q", "12kk", "1.5.5G", "1,5GiB", "64iB", "5BB", "5 G B", " 5",
+                                   "nan", "inf", "0x10", "9223372036854775808", "8EiB", "9000PiB", "1e400"}) {
         EXPECT_THAT(error_of([&] { parse_size(text); }), IsError(Errc::usage, "'" + text + "'")) << text;
     }
 }

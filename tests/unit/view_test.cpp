@@ -1,5 +1,5 @@
-// The index maps: hand-made cases, then the law that any chain of operations gives the same elements as working on whole
-// tensors does.
+// The index maps: hand-made cases, then the law that any chain of operations gives the same elements as working on
+// whole tensors does.
 #include "mapping/view.hpp"
 
 #include <random>
@@ -30,7 +30,8 @@ NaiveTensor read_through(View const& view, std::vector<NaiveTensor> const& sourc
                 return;
             }
             for (std::uint64_t i = 0; i < block.loops[level].count; ++i) {
-                self(self, level + 1, from + i * block.loops[level].source_stride, to + i * block.loops[level].target_stride);
+                self(self, level + 1, from + i * block.loops[level].source_stride,
+                     to + i * block.loops[level].target_stride);
             }
         };
         copy(copy, 0, block.source, block.target);
@@ -45,7 +46,9 @@ Expression leaf(Shape const& shape) {
 }
 
 std::vector<std::int64_t> values_of(Expression const& expression) {
-    return read_through(evaluate(expression), {counting(expression.inputs.empty() ? expression.shape : expression.inputs.front().shape)}).values;
+    return read_through(evaluate(expression),
+                        {counting(expression.inputs.empty() ? expression.shape : expression.inputs.front().shape)})
+        .values;
 }
 
 TEST(View, InterleaveOfSixIsPairsToHalves) {
