@@ -8,7 +8,15 @@ import re
 import sys
 
 # A folder of src/ may include itself, what stands in an earlier row, and the public headers.
-ROWS = [["util"], ["catalog"], ["mapping"], ["plan"], ["io", "device", "comm", "convert", "sink"], ["exec"], ["report", "cli"]]
+ROWS = [
+    ["util"],
+    ["catalog"],
+    ["mapping"],
+    ["plan"],
+    ["io", "device", "comm", "convert", "sink"],
+    ["exec"],
+    ["report", "cli"],
+]
 
 # The command line puts the pieces together, reports among them.
 ALSO_ALLOWED = {("cli", "report")}
@@ -33,6 +41,14 @@ MOST_COLUMNS = 120
 
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif)\b.*\bSHARDWISE_")
+LITERAL = re.compile(
+    r"""//[^\n]*|/\*.*?\*/                        # comments
+      |R"([^()\s\\]{0,16})\(.*?\)\1"            # raw texts
+      |"(?:\\.|[^"\\\n])*"                      # texts
+      |(?<![0-9A-Za-z_])'(?:\\.|[^'\\\n])+'     # characters; an apostrophe inside a number is none
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 # Not functions though a parenthesis may precede their brace.
 BLOCK_WORDS = re.compile(r"\b(namespace|class|struct|enum|union|extern)\b")
 
@@ -57,6 +73,7 @@ class Checker:
                 self.complain(path, number, f"<{header}> belongs in {' or '.join(places)} only")
             if header.startswith("shardwise/") and bracket == '"':
                 self.complain(path, number, f"public headers are included as <{header}>")
+                continue
             if name.startswith("include/") and not header.startswith("shardwise/") and bracket == '"':
                 self.complain(path, number, f"a public header includes the private {header}")
             if name.startswith("src/") and bracket == '"':
@@ -102,40 +119,39 @@ class Checker:
 
 def blank_literals(text):
     """Comments and literals replaced by spaces; lines stay where they are."""
-    pattern = re.compile(
-        r'//[^\n]*|/\*.*?\*/|R"([^()\s\\]{0,16})\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|(?<![0-9A-Za-z_])\'(?:\\.|[^\'\\\n])+\'', re.DOTALL)
-    return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+    return LITERAL.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
 
 
 def functions(text):
     """(first line, last line) of every outermost brace block that follows a parameter list."""
     depth = 0
-    open_function = None  # (depth, line)
+    open_function = None  # (depth, line, head)
     head = ""             # text since the last ; { or }
     line = 1
-    for char in text:
+    for at, char in enumerate(text):
         if char == "\n":
             line += 1
         if char == "{":
             is_function = ")" in head and not BLOCK_WORDS.search(head.split("(")[0])
             if open_function is None and is_function:
-                open_function = (depth, line - head.lstrip().count("\n"))
+                open_function = (depth, line - head.lstrip().count("\n"), head)
             depth += 1
         elif char == "}":
             depth -= 1
             if open_function is not None and open_function[0] == depth:
-                yield open_function[1], line
+                _, begin, head = open_function
                 open_function = None
+                if text[at + 1 : at + 200].lstrip().startswith((",", "{")):
+                    continue  # a member's initializer: the body is still to come
+                yield begin, line
         head = "" if char in ";{}" else head + char
 
 
 def sources(root):
-    for folder in ("bench", "include", "src", "tests", "cmake"):
+    for folder in ("bench", "include", "src", "tests"):
         for path in sorted((root / folder).rglob("*")):
-            is_listed = path.suffix in (".cpp", ".hpp", ".py", ".cmake") or path.name == "CMakeLists.txt"
-            if is_listed and path.is_file() and "__pycache__" not in path.parts:
+            if path.suffix in (".cpp", ".hpp", ".py") and path.is_file():
                 yield path
-    yield root / "CMakeLists.txt"
 
 
 def main():
