@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -69,14 +70,18 @@ std::string manifest_json(Plan const& plan, RankFormat format) {
         json["files"].push_back(rank_file_name(rank, format));
     }
     json["tied"] = Json::object();
+    Json tensors = Json::object();
+    auto& members = tensors.get_ref<Json::object_t&>();  // names differ: no need to look for each among the others
     for (auto const& tensor : plan.tensors) {
-        json["tensors"][tensor.name] = {
+        Json entry = {
             {"dtype", to_string(tensor.dtype)},
             {"shape", std::vector<std::int64_t>(tensor.global_shape.begin(), tensor.global_shape.end())},
             {"placement", placement_json(tensor.placement)},
         };
+        members.emplace_back(tensor.name, std::move(entry));
         for (auto const& alias : tensor.aliases) { json["tied"][alias] = tensor.name; }
     }
+    json["tensors"] = std::move(tensors);
     return json.dump(1) + "\n";
 }
 
