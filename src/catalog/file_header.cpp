@@ -101,7 +101,7 @@ FileHeader decode_file_header(std::span<std::byte const> bytes) {
     header.file.path = in.get_text();
     header.file.size_bytes = in.get<std::uint64_t>();
     header.file.data_begin = in.get<std::uint64_t>();
-    header.tensors.resize(in.get<std::uint64_t>());
+    header.tensors.resize(in.get_count());
     for (auto& tensor : header.tensors) {
         tensor.name = in.get_text();
         tensor.dtype = in.get<DType>();

@@ -166,7 +166,7 @@ RankStats decode_rank_stats(std::span<std::byte const> bytes) {
             stats.*figure.count = in.get<std::uint64_t>();
         }
     }
-    stats.readers.resize(in.get<std::uint64_t>());
+    stats.readers.resize(in.get_count());
     for (auto& reader : stats.readers) {
         reader.reader = in.get_text();
         reader.bytes = in.get<std::uint64_t>();

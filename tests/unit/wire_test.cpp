@@ -51,5 +51,15 @@ TEST(Wire, ATextLongerThanTheAddressSpaceIsAPeerError) {
     EXPECT_THAT(error_of([&] { in.get_text(); }), IsError(Errc::peer, "ends early"));
 }
 
+// A container would be made that large first.
+TEST(Wire, MoreItemsThanBytesFollowIsAPeerError) {
+    WireWriter out;
+    out.put(std::uint64_t{3});
+    out.put(std::uint16_t{0});
+    auto const bytes = out.take();
+    WireReader in(bytes);
+    EXPECT_THAT(error_of([&] { in.get_count(); }), IsError(Errc::peer, "ends early"));
+}
+
 }  // namespace
 }  // namespace shardwise::test
