@@ -128,7 +128,8 @@ void check_all_listed_are_held(FileSet const& files, std::vector<FileHeader> con
     if (held == files.owner_of.size()) { return; }
     for (auto const& [name, file] : files.owner_of) {
         auto const& tensors = headers[file].tensors;
-        bool const found = std::any_of(tensors.begin(), tensors.end(), [&](auto const& t) { return t.name == name; });
+        bool const found =
+            std::any_of(tensors.begin(), tensors.end(), [&wanted = name](auto const& t) { return t.name == wanted; });
         if (!found) {
             refuse(fmt::format("{} gives {} to {}, which does not hold it", files.index_path, name, files.paths[file]));
         }
@@ -253,9 +254,9 @@ FileSet decode_file_set(std::span<std::byte const> bytes) {
     files.root = in.get_text();
     files.config_json = in.get_text();
     files.index_path = in.get_text();
-    files.paths.resize(in.get<std::uint64_t>());
+    files.paths.resize(in.get_count());
     for (auto& path : files.paths) { path = in.get_text(); }
-    auto const listed = in.get<std::uint64_t>();
+    auto const listed = in.get_count();
     for (std::uint64_t i = 0; i < listed; ++i) {
         auto name = in.get_text();
         files.owner_of.emplace_hint(files.owner_of.end(), std::move(name), in.get<std::uint32_t>());

@@ -152,8 +152,8 @@ bool is_within(std::string const& name, std::string const& module) {
 void inherit(std::map<std::string, PlacementRule>& rules, std::map<std::string, PlacementRule> const& inherited) {
     auto const own = rules;
     for (auto const& [name, rule] : inherited) {
-        bool const is_replaced =
-            std::any_of(own.begin(), own.end(), [&](auto const& entry) { return is_within(name, entry.first); });
+        bool const is_replaced = std::any_of(
+            own.begin(), own.end(), [&inner = name](auto const& entry) { return is_within(inner, entry.first); });
         if (!is_replaced) { rules.emplace(name, rule); }
     }
 }
