@@ -18,6 +18,7 @@ TEST(Suggest, TheNearestWordWithinAThirdIsGiven) {
              {"stagin", "staging"},     // insertion
              {"stagings", "staging"},   // deletion
              {"tranzport", "transport"},
+             {"pt", "tp"},              // a swap counts once
              {"dp", "tp"},              // short words may differ in one character
              {"strategy", "strategy"},
              {"verify", ""},            // nothing alike
