@@ -151,7 +151,7 @@ TEST(FileSet, ARevisionThatWasNotDownloadedIsAnError) {
 }
 
 TEST(FileSet, ComesBackFromItsBinaryForm) {
-    FileSet const files{"/root", "{}", {"/root/a", "/root/b"}, "/root/i", {{"x", 1}, {"", 0}}};
+    FileSet const files{"/model", "{}", {"/model/a", "/model/b"}, "/model/i", {{"x", 1}, {"", 0}}};
     auto const bytes = encode(files);
     auto const back = decode_file_set(bytes);
     EXPECT_EQ(back.root, files.root);
