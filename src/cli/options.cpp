@@ -69,7 +69,7 @@ std::vector<std::string> names_of(po::options_description const& description) {
 }
 
 [[noreturn]] void refuse_unknown(std::string const& given, std::string const& where, po::options_description const& description) {
-    std::string name = given;
+    auto name = given.substr(0, given.find('='));
     name.erase(0, name.find_first_not_of('-'));
     auto const near = nearest(name, names_of(description));
     refuse(fmt::format("unknown option '{}'{}{}", given, where, near.empty() ? "; --help lists what there is" : fmt::format("; did you mean --{}?", near)));
