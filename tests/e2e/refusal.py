@@ -25,4 +25,4 @@ def assert_refused(result, status, words):
 
 def assert_nothing_under_a_final_name(folder):
     left = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    assert left == []
+    assert not left, f"{folder} holds {left}"
