@@ -1,4 +1,5 @@
-"""What users get wrong and disks get wrong: every rank ends in time, one line says what, where and why, nothing is left half-written."""
+"""Broken checkpoints and full disks: every rank ends in time, one line says why, nothing is left half-written."""
+
 import json
 import os
 import shutil
@@ -18,9 +19,9 @@ def edit_header(path, change):
     """Rewrites a file with change(header) for its header and the data as it is."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:8 + length])
+    header = json.loads(content[8 : 8 + length])
     changed = change(header)
-    write_raw(path, header if changed is None else changed, content[8 + length:])
+    write_raw(path, header if changed is None else changed, content[8 + length :])
 
 
 def first_entry(header):
@@ -29,8 +30,11 @@ def first_entry(header):
 
 def move_last_tensor(by):
     def change(header):
-        last = max((entry for name, entry in header.items() if name != "__metadata__"), key=lambda entry: entry["data_offsets"])
+        last = max(
+            (entry for name, entry in header.items() if name != "__metadata__"), key=lambda entry: entry["data_offsets"]
+        )
         last["data_offsets"] = [offset + by for offset in last["data_offsets"]]
+
     return change
 
 
@@ -46,6 +50,7 @@ def edit_json(name, change):
         document = json.loads((folder / name).read_text())
         change(document)
         (folder / name).write_text(json.dumps(document))
+
     return damage
 
 
@@ -69,7 +74,10 @@ def put_folder_in_place_of_second(folder):
 
 def add_second_copy(folder):
     (folder / INDEX).unlink()
-    write_file(folder / "model-extra.safetensors", {"model.norm.weight": read_file(folder / "model-00004-of-00004.safetensors")["model.norm.weight"]})
+    write_file(
+        folder / "model-extra.safetensors",
+        {"model.norm.weight": read_file(folder / "model-00004-of-00004.safetensors")["model.norm.weight"]},
+    )
 
 
 def write_second(content):
@@ -86,26 +94,53 @@ DAMAGES = {
     "bytes after the last tensor": (lengthen_second, [SECOND, "tensors end at byte", "the file has"]),
     "folder in the place of a file": (put_folder_in_place_of_second, [SECOND, "not a regular file"]),
     "empty file": (write_second(b""), [SECOND, "0 B are too few"]),
-    "header longer than the file": (write_second((10**6).to_bytes(8, "little") + b"{}" + b" " * 90), [SECOND, "1000000 B", "100 B"]),
-    "header length of 2^63": (write_second((1 << 63).to_bytes(8, "little") + b"{}"), [SECOND, "9223372036854775808", "limit"]),
+    "header longer than the file": (
+        write_second((10**6).to_bytes(8, "little") + b"{}" + b" " * 90),
+        [SECOND, "1000000 B", "100 B"],
+    ),
+    "header length of 2^63": (
+        write_second((1 << 63).to_bytes(8, "little") + b"{}"),
+        [SECOND, "9223372036854775808", "limit"],
+    ),
     "header that is no JSON": (write_second((16).to_bytes(8, "little") + b"{'not': 'json'} "), [SECOND, "header"]),
     "another format under this name": (write_second(b"\x89HDF\r\n\x1a\n" + b"\0" * 100), [SECOND, "HDF5"]),
     "overlapping tensors": (edit_second(move_last_tensor(-2)), [SECOND, "overlap", "expected"]),
     "hole between tensors": (edit_second(move_last_tensor(2)), [SECOND, "hole", "expected"]),
-    "shape and bytes differ": (edit_second(lambda header: first_entry(header).update(shape=[3, 3])), [SECOND, "[3, 3]", "18 B"]),
-    "shape that overflows": (edit_second(lambda header: first_entry(header).update(shape=[1 << 40, 1 << 40])), [SECOND, "overflow"]),
+    "shape and bytes differ": (
+        edit_second(lambda header: first_entry(header).update(shape=[3, 3])),
+        [SECOND, "[3, 3]", "18 B"],
+    ),
+    "shape that overflows": (
+        edit_second(lambda header: first_entry(header).update(shape=[1 << 40, 1 << 40])),
+        [SECOND, "overflow"],
+    ),
     "unknown dtype": (edit_second(lambda header: first_entry(header).update(dtype="BF17")), [SECOND, "BF17"]),
     "one name twice in a file": (edit_second(name_twice), [SECOND, "twice"]),
-    "one name in two files, no index": (add_second_copy, ["model.norm.weight", "model-00004-of-00004.safetensors", "model-extra.safetensors", "no index"]),
-    "index names an absent file": (move_to_file("model-00009-of-00004.safetensors"), [INDEX, "model-00009-of-00004.safetensors", "not there"]),
-    "index gives a tensor to the wrong file": (move_to_file("model-00004-of-00004.safetensors"), ["model.layers.0.mlp.up_proj.weight", "model-00004-of-00004", "does not hold it"]),
-    "index names an absent tensor": (edit_json(INDEX, lambda index: index["weight_map"].update({"model.ghost": SECOND})), [INDEX, "model.ghost", SECOND]),
+    "one name in two files, no index": (
+        add_second_copy,
+        ["model.norm.weight", "model-00004-of-00004.safetensors", "model-extra.safetensors", "no index"],
+    ),
+    "index names an absent file": (
+        move_to_file("model-00009-of-00004.safetensors"),
+        [INDEX, "model-00009-of-00004.safetensors", "not there"],
+    ),
+    "index gives a tensor to the wrong file": (
+        move_to_file("model-00004-of-00004.safetensors"),
+        ["model.layers.0.mlp.up_proj.weight", "model-00004-of-00004", "does not hold it"],
+    ),
+    "index names an absent tensor": (
+        edit_json(INDEX, lambda index: index["weight_map"].update({"model.ghost": SECOND})),
+        [INDEX, "model.ghost", SECOND],
+    ),
     "index that leaves its folder": (move_to_file("../other.safetensors"), [INDEX, "../other.safetensors"]),
     "index that is no JSON": (lambda folder: (folder / INDEX).write_text("{"), [INDEX, "JSON"]),
     "no weights at all": (lambda folder: [path.unlink() for path in folder.glob("model*")], ["no .safetensors file"]),
     "no config.json": (lambda folder: (folder / "config.json").unlink(), ["config.json", "--arch"]),
     "config.json that is no JSON": (lambda folder: (folder / "config.json").write_text("{,}"), ["config.json"]),
-    "unknown model_type": (edit_json("config.json", lambda config: config.update(model_type="lama", architectures=["Lama"])), ["'lama'", "nearest known one is 'llama'"]),
+    "unknown model_type": (
+        edit_json("config.json", lambda config: config.update(model_type="lama", architectures=["Lama"])),
+        ["'lama'", "nearest known one is 'llama'"],
+    ),
 }
 
 
@@ -177,7 +212,9 @@ def small_disk(tmp_path):
     """A file system of 1 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
     if mounted.returncode != 0:
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
     yield folder

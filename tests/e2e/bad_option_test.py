@@ -1,4 +1,5 @@
-"""Wrong options on the command line, in the environment and in a file: refused before anything is read, with what was meant."""
+"""Wrong options on the command line, in the environment and in a file are refused before anything is read."""
+
 import json
 
 import pytest
@@ -28,41 +29,53 @@ ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("arguments,status,words", ARGUMENTS, ids=lambda value: value[0] if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "arguments,status,words", ARGUMENTS, ids=lambda value: value[0] if isinstance(value, list) else ""
+)
 def test_wrong_arguments_of_load_are_refused_by_all_ranks(shardwise, tiny, tmp_path, arguments, status, words):
     result = load(shardwise, tiny, f"--out={tmp_path / 'out'}", *arguments)
     assert_refused(result, status, words)
     assert_nothing_under_a_final_name(tmp_path / "out")
 
 
-@pytest.mark.parametrize("arguments,status,words", [
-    ([], USAGE, ["no command"]),
-    (["lod"], USAGE, ["'lod'", "did you mean load?"]),
-    (["inspect"], USAGE, ["expected 1 path"]),
-    (["inspect", "/no/such/checkpoint"], INPUT, ["/no/such/checkpoint"]),
-    (["plan", "CHECKPOINT"], USAGE, ["--tp"]),
-    (["plan", "CHECKPOINT", "--tp=2", "--rank=2"], USAGE, ["--rank 2", "0 to 1"]),
-    (["verify", "CHECKPOINT"], USAGE, ["expected 2 path"]),
-], ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "arguments,status,words",
+    [
+        ([], USAGE, ["no command"]),
+        (["lod"], USAGE, ["'lod'", "did you mean load?"]),
+        (["inspect"], USAGE, ["expected 1 path"]),
+        (["inspect", "/no/such/checkpoint"], INPUT, ["/no/such/checkpoint"]),
+        (["plan", "CHECKPOINT"], USAGE, ["--tp"]),
+        (["plan", "CHECKPOINT", "--tp=2", "--rank=2"], USAGE, ["--rank 2", "0 to 1"]),
+        (["verify", "CHECKPOINT"], USAGE, ["expected 2 path"]),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
+)
 def test_wrong_arguments_of_other_commands_are_refused(shardwise, tiny, arguments, status, words):
     assert_refused(shardwise.run(*[str(tiny) if word == "CHECKPOINT" else word for word in arguments]), status, words)
 
 
-@pytest.mark.parametrize("variable,value,words", [
-    ("SHARDWISE_STRATEGI", "direct", ["SHARDWISE_STRATEGI", "did you mean SHARDWISE_STRATEGY?"]),
-    ("SHARDWISE_STRATEGY", "drect", ["strategy", "drect"]),
-    ("SHARDWISE_DP", "many", ["dp", "many"]),
-])
+@pytest.mark.parametrize(
+    "variable,value,words",
+    [
+        ("SHARDWISE_STRATEGI", "direct", ["SHARDWISE_STRATEGI", "did you mean SHARDWISE_STRATEGY?"]),
+        ("SHARDWISE_STRATEGY", "drect", ["strategy", "drect"]),
+        ("SHARDWISE_DP", "many", ["dp", "many"]),
+    ],
+)
 def test_a_wrong_environment_names_its_key(shardwise, tiny, variable, value, words):
     assert_refused(shardwise.run("plan", tiny, "--tp=2", env={variable: value}), USAGE, words)
 
 
-@pytest.mark.parametrize("line,words", [
-    ("strategi = direct", ["strategi", "in.conf", "strategy"]),
-    ("strategy = drect", ["strategy", "drect"]),
-    ("dp = many", ["dp", "many"]),
-    ("no equals sign", ["no equals sign"]),
-])
+@pytest.mark.parametrize(
+    "line,words",
+    [
+        ("strategi = direct", ["strategi", "in.conf", "strategy"]),
+        ("strategy = drect", ["strategy", "drect"]),
+        ("dp = many", ["dp", "many"]),
+        ("no equals sign", ["no equals sign"]),
+    ],
+)
 def test_a_wrong_configuration_file_names_its_key(shardwise, tiny, tmp_path, line, words):
     (tmp_path / "in.conf").write_text(line + "\n")
     assert_refused(shardwise.run("plan", tiny, "--tp=2", f"--config={tmp_path / 'in.conf'}"), USAGE, words)
@@ -70,5 +83,9 @@ def test_a_wrong_configuration_file_names_its_key(shardwise, tiny, tmp_path, lin
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(shardwise, tiny, tmp_path):
     (tmp_path / "in.conf").write_text("dp = 3\nkv-heads = replicate\ntp = 4\n")
-    document = json.loads(shardwise.check("plan", tiny, "--tp=1", "--json", f"--config={tmp_path / 'in.conf'}", env={"SHARDWISE_DP": "2"}).stdout)
+    document = json.loads(
+        shardwise.check(
+            "plan", tiny, "--tp=1", "--json", f"--config={tmp_path / 'in.conf'}", env={"SHARDWISE_DP": "2"}
+        ).stdout
+    )
     assert (document["tp"], document["dp"]) == (1, 2)

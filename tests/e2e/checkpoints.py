@@ -1,6 +1,8 @@
-"""Checkpoints as plain Python sees them: read with the safetensors library, written by hand where they must be odd or broken.
+"""Checkpoints as plain Python sees them: read with the safetensors library, written by hand where they must be odd or
+broken.
 
 Tensors are (dtype text, array of raw elements): bit patterns are compared, never values."""
+
 import json
 import pathlib
 import struct
@@ -10,9 +12,22 @@ import numpy as np
 import safetensors
 
 ELEMENT = {
-    "BOOL": np.uint8, "U8": np.uint8, "I8": np.int8, "F8_E4M3": np.uint8, "F8_E5M2": np.uint8, "F8_E8M0": np.uint8,
-    "I16": np.int16, "U16": np.uint16, "F16": np.uint16, "BF16": np.uint16,
-    "I32": np.int32, "U32": np.uint32, "F32": np.uint32, "I64": np.int64, "U64": np.uint64, "F64": np.uint64,
+    "BOOL": np.uint8,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "F8_E4M3": np.uint8,
+    "F8_E5M2": np.uint8,
+    "F8_E8M0": np.uint8,
+    "I16": np.int16,
+    "U16": np.uint16,
+    "F16": np.uint16,
+    "BF16": np.uint16,
+    "I32": np.int32,
+    "U32": np.uint32,
+    "F32": np.uint32,
+    "I64": np.int64,
+    "U64": np.uint64,
+    "F64": np.uint64,
 }
 
 
@@ -24,8 +39,10 @@ class Tensor(NamedTuple):
 def read_file(path):
     """{name: Tensor} of one file."""
     entries = safetensors.deserialize(pathlib.Path(path).read_bytes())
-    return {name: Tensor(entry["dtype"], np.frombuffer(entry["data"], ELEMENT[entry["dtype"]]).reshape(entry["shape"]))
-            for name, entry in entries}
+    return {
+        name: Tensor(entry["dtype"], np.frombuffer(entry["data"], ELEMENT[entry["dtype"]]).reshape(entry["shape"]))
+        for name, entry in entries
+    }
 
 
 def read_folder(folder):

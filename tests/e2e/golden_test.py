@@ -1,4 +1,5 @@
-"""Models made with transformers: what every rank holds equals, bit for bit, what the framework's own ranks hold (golden/compare.py)."""
+"""Models made with transformers: every rank holds, bit for bit, what the framework's own ranks hold."""
+
 import importlib
 import json
 import sys
@@ -22,7 +23,13 @@ def cases():
     if not GOLDEN.is_dir():
         return [("absent", "tp", 1)]
     models = sorted(path.parent for path in GOLDEN.glob("*/plan.json"))
-    return [(model.name, plan, tp) for model in models for plan in plans_of(model) for tp in WORLDS if plan != "ep" or tp != 3]
+    return [
+        (model.name, plan, tp)
+        for model in models
+        for plan in plans_of(model)
+        for tp in WORLDS
+        if plan != "ep" or tp != 3
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +48,49 @@ def compare(golden):
 
 
 @pytest.mark.parametrize("model,plan,tp", cases())
-def test_ranks_hold_what_the_frameworks_ranks_hold(shardwise, golden, compare, capsys, monkeypatch, tmp_path, model, plan, tp):
+def test_ranks_hold_what_the_frameworks_ranks_hold(
+    shardwise, golden, compare, capsys, monkeypatch, tmp_path, model, plan, tp
+):
     shardwise.check("load", golden / model / "ckpt", f"--plan={plan}", f"--out={tmp_path}", ranks=tp)
     status, output = compare(capsys, monkeypatch, tmp_path, golden / model, "--tp", tp, "--plan", plan)
     assert status == 0, output
 
 
-@pytest.mark.parametrize("model,options", [("mixtral", ["--strategy=cooperative"]), ("llama_tied", []), ("phi3", ["--strategy=cooperative", "--transport=mpi"])],
-                         ids=["mixtral", "llama_tied", "phi3"])
+@pytest.mark.parametrize(
+    "model,options",
+    [
+        ("mixtral", ["--strategy=cooperative"]),
+        ("llama_tied", []),
+        ("phi3", ["--strategy=cooperative", "--transport=mpi"]),
+    ],
+    ids=["mixtral", "llama_tied", "phi3"],
+)
 def test_data_parallel_copies_are_the_same(shardwise, golden, compare, capsys, monkeypatch, tmp_path, model, options):
     shardwise.check("load", golden / model / "ckpt", "--tp=2", "--dp=2", f"--out={tmp_path}", *options, ranks=4)
     status, output = compare(capsys, monkeypatch, tmp_path, golden / model, "--tp", 2, "--dp", 2)
     assert status == 0, output
 
 
-@pytest.mark.parametrize("model,plan,tp", [("llama", "tp", 3), ("gpt_oss", "ep", 2), ("phi3", "packed", 2), ("qwen3_moe", "tp", 4)])
-def test_hdf5_rank_files_hold_the_same_bytes(shardwise, golden, compare, capsys, monkeypatch, tmp_path, model, plan, tp):
+@pytest.mark.parametrize(
+    "model,plan,tp", [("llama", "tp", 3), ("gpt_oss", "ep", 2), ("phi3", "packed", 2), ("qwen3_moe", "tp", 4)]
+)
+def test_hdf5_rank_files_hold_the_same_bytes(
+    shardwise, golden, compare, capsys, monkeypatch, tmp_path, model, plan, tp
+):
     for format in ("safetensors", "hdf5"):
-        shardwise.check("load", golden / model / "ckpt", f"--plan={plan}", f"--out={tmp_path / format}", f"--format={format}", ranks=tp)
+        shardwise.check(
+            "load",
+            golden / model / "ckpt",
+            f"--plan={plan}",
+            f"--out={tmp_path / format}",
+            f"--format={format}",
+            ranks=tp,
+        )
     status, output = compare(capsys, monkeypatch, tmp_path / "safetensors", golden / model, "--tp", tp, "--plan", plan)
     assert status == 0, output
     for rank in range(tp):
-        held = {name: Tensor(stored.dtype, stored.raw) for name, stored in read_rank_file(tmp_path / "hdf5", rank).items()}
+        held = {
+            name: Tensor(stored.dtype, stored.raw) for name, stored in read_rank_file(tmp_path / "hdf5", rank).items()
+        }
         wrong = differences(held, read_rank(tmp_path / "safetensors", rank))
         assert not wrong, f"rank {rank}: " + "; ".join(wrong)

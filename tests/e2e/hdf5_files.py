@@ -1,4 +1,5 @@
 """HDF5 rank files as h5py sees them, elements as raw bits."""
+
 import pathlib
 from typing import NamedTuple
 
@@ -9,10 +10,10 @@ from checkpoints import ELEMENT
 
 
 class Stored(NamedTuple):
-    dtype: str             # the attribute of that name
-    raw: np.ndarray        # bit patterns
+    dtype: str  # the attribute of that name
+    raw: np.ndarray  # bit patterns
     attributes: dict
-    offset: int            # of the data in the file; None where nothing is stored
+    offset: int  # of the data in the file; None where nothing is stored
 
 
 def raw_elements(dataset, dtype):
@@ -28,8 +29,15 @@ def raw_elements(dataset, dtype):
 def read_rank_file(folder, rank):
     """{name: Stored} of one rank."""
     with h5py.File(pathlib.Path(folder) / f"model-rank-{rank}-part-0.h5", "r") as file:
-        return {name: Stored(text(dataset.attrs["dtype"]), raw_elements(dataset, text(dataset.attrs["dtype"])), dict(dataset.attrs), dataset.id.get_offset())
-                for name, dataset in file.items()}
+        return {
+            name: Stored(
+                text(dataset.attrs["dtype"]),
+                raw_elements(dataset, text(dataset.attrs["dtype"])),
+                dict(dataset.attrs),
+                dataset.id.get_offset(),
+            )
+            for name, dataset in file.items()
+        }
 
 
 def text(attribute):

@@ -1,4 +1,5 @@
 """HDF5 rank files as users of h5py and h5dump meet them."""
+
 import json
 import shutil
 import subprocess
@@ -17,9 +18,22 @@ ALIGNMENT = 64 << 10
 ALIGNED_FROM = 4096
 # How h5py sees each stored type. HDF5 would read the greatest numbers of E4M3 as NaN: it and its like are plain bytes.
 SEEN_AS = {
-    "BF16": np.float32, "F16": np.float16, "F32": np.float32, "F64": np.float64, "F8_E5M2": np.float16,
-    "F8_E4M3": np.uint8, "F8_E8M0": np.uint8, "BOOL": np.uint8,
-    "I8": np.int8, "U8": np.uint8, "I16": np.int16, "U16": np.uint16, "I32": np.int32, "U32": np.uint32, "I64": np.int64, "U64": np.uint64,
+    "BF16": np.float32,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "F8_E5M2": np.float16,
+    "F8_E4M3": np.uint8,
+    "F8_E8M0": np.uint8,
+    "BOOL": np.uint8,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "I16": np.int16,
+    "U16": np.uint16,
+    "I32": np.int32,
+    "U32": np.uint32,
+    "I64": np.int64,
+    "U64": np.uint64,
 }
 VALUES_OF = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F8_E5M2": ml_dtypes.float8_e5m2}
 
@@ -54,7 +68,9 @@ def written(shardwise, types, tmp_path_factory):
 
 def test_both_formats_hold_the_same_bits(written):
     for rank in range(RANKS):
-        held = {name: Tensor(stored.dtype, stored.raw) for name, stored in read_rank_file(written["hdf5"], rank).items()}
+        held = {
+            name: Tensor(stored.dtype, stored.raw) for name, stored in read_rank_file(written["hdf5"], rank).items()
+        }
         assert not differences(held, read_rank(written["safetensors"], rank))
 
 
@@ -68,7 +84,11 @@ def test_h5py_sees_the_type_and_its_values(written, dtype):
         assert dataset.dtype == SEEN_AS[dtype]
         values = dataset[...]
     expected = raw.view(VALUES_OF.get(dtype, SEEN_AS[dtype])).astype(SEEN_AS[dtype])
-    same = (values == expected) | (np.isnan(values) & np.isnan(expected)) if np.issubdtype(values.dtype, np.floating) else values == expected
+    same = (
+        (values == expected) | (np.isnan(values) & np.isnan(expected))
+        if np.issubdtype(values.dtype, np.floating)
+        else values == expected
+    )
     assert same.all()
 
 
@@ -99,14 +119,19 @@ def test_data_lies_contiguous_and_aligned_for_direct_reads(written):
         if stored.raw.nbytes >= ALIGNED_FROM:
             assert stored.offset % ALIGNMENT == 0, name
         if stored.raw.nbytes > 0:
-            assert raw_file[stored.offset:stored.offset + stored.raw.nbytes] == stored.raw.tobytes(), name
+            assert raw_file[stored.offset : stored.offset + stored.raw.nbytes] == stored.raw.tobytes(), name
 
 
 def test_h5dump_reads_the_file(written):
     if shutil.which("h5dump") is None:
         pytest.skip("there is no h5dump here (Debian: hdf5-tools)")
     name = f"{layer_of('I32')}.input_layernorm.weight"
-    dump = subprocess.run(["h5dump", "-d", name, "-w", "0", str(written["hdf5"] / "model-rank-2-part-0.h5")], capture_output=True, text=True, check=True).stdout
+    dump = subprocess.run(
+        ["h5dump", "-d", name, "-w", "0", str(written["hdf5"] / "model-rank-2-part-0.h5")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "H5T_STD_I32LE" in dump and 'ATTRIBUTE "placement"' in dump
     for value in read_rank(written["safetensors"], 2)[name].array.view(np.int32):
         assert str(value) in dump

@@ -1,4 +1,5 @@
-"""Where checkpoints lie in practice: hub caches made of links, single files, folders with more than the model; and parts of them."""
+"""Where checkpoints lie in practice: hub caches made of links, single files, folders with more than the model."""
+
 import hashlib
 import json
 import shutil
@@ -42,7 +43,11 @@ def cache(tiny, tmp_path):
     return root
 
 
-@pytest.mark.parametrize("below", ["", f"snapshots/{REVISION}", f"snapshots/{REVISION}/model.safetensors.index.json"], ids=["cache", "snapshot", "index"])
+@pytest.mark.parametrize(
+    "below",
+    ["", f"snapshots/{REVISION}", f"snapshots/{REVISION}/model.safetensors.index.json"],
+    ids=["cache", "snapshot", "index"],
+)
 def test_a_hub_cache_of_links_loads(shardwise, tiny, cache, tmp_path, below):
     assert_ranks_hold_all(shardwise, cache / below, tiny, tmp_path / "out")
 
@@ -71,7 +76,9 @@ def test_a_single_file_needs_no_index(shardwise, single, tmp_path, name):
 def test_files_of_other_tools_beside_the_model_are_left_alone(shardwise, tiny, tmp_path, generator):
     """Training state, a consolidated copy of another revision, drafts: with an index only its files count."""
     folder = shutil.copytree(tiny, tmp_path / "checkpoint")
-    stale = {name: random_tensor(generator, tensor.dtype, *tensor.array.shape) for name, tensor in read_folder(tiny).items()}
+    stale = {
+        name: random_tensor(generator, tensor.dtype, *tensor.array.shape) for name, tensor in read_folder(tiny).items()
+    }
     for name in ("consolidated.safetensors", "optimizer.safetensors", ".model.tmp.safetensors"):
         write_file(folder / name, stale)
     assert_ranks_hold_all(shardwise, folder, tiny, tmp_path / "out")
@@ -89,24 +96,49 @@ def test_tensors_that_the_index_does_not_list_are_left_out_with_a_warning(shardw
     file = folder / "model-00002-of-00004.safetensors"
     write_file(file, {**read_file(file), "model.stray": random_tensor(generator, "F32", 8)})
     result = shardwise.check("load", folder, f"--out={tmp_path / 'out'}", ranks=2)
-    assert "shardwise: warning: 1 tensor(s) stand in files but not in" in result.stderr and "model.stray" in result.stderr
+    assert (
+        "shardwise: warning: 1 tensor(s) stand in files but not in" in result.stderr and "model.stray" in result.stderr
+    )
     assert "model.stray" not in read_rank(tmp_path / "out", 0)
 
 
 CHOICES = [
     (["--include=*.self_attn.*"], lambda name: ".self_attn." in name),
-    (["--include=model.norm.weight", "--include=lm_head.*"], lambda name: name in ("model.norm.weight", "lm_head.weight")),
-    (["--exclude=*.mlp.*", "--exclude=model.embed_tokens.*"], lambda name: ".mlp." not in name and "embed_tokens" not in name),
-    (["--include=model.layers.1.*", "--exclude=*norm*"], lambda name: name.startswith("model.layers.1.") and "norm" not in name),
+    (
+        ["--include=model.norm.weight", "--include=lm_head.*"],
+        lambda name: name in ("model.norm.weight", "lm_head.weight"),
+    ),
+    (
+        ["--exclude=*.mlp.*", "--exclude=model.embed_tokens.*"],
+        lambda name: ".mlp." not in name and "embed_tokens" not in name,
+    ),
+    (
+        ["--include=model.layers.1.*", "--exclude=*norm*"],
+        lambda name: name.startswith("model.layers.1.") and "norm" not in name,
+    ),
 ]
 
 
-@pytest.mark.parametrize("options,is_chosen", CHOICES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "options,is_chosen", CHOICES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_only_chosen_parameters_are_loaded_and_read(shardwise, tiny, tmp_path, options, is_chosen):
-    shardwise.check("load", tiny, f"--out={tmp_path / 'out'}", f"--stats={tmp_path / 'stats'}", "--strategy=cooperative", *options, ranks=2)
+    shardwise.check(
+        "load",
+        tiny,
+        f"--out={tmp_path / 'out'}",
+        f"--stats={tmp_path / 'stats'}",
+        "--strategy=cooperative",
+        *options,
+        ranks=2,
+    )
     config = json.loads((tiny / "config.json").read_text())
     for rank in range(2):
-        expected = {name: tensor for name, tensor in expected_rank(config, read_folder(tiny), rank, 2).items() if is_chosen(name)}
+        expected = {
+            name: tensor
+            for name, tensor in expected_rank(config, read_folder(tiny), rank, 2).items()
+            if is_chosen(name)
+        }
         assert expected and not differences(read_rank(tmp_path / "out", rank), expected)
     needed = sum(tensor.array.nbytes for name, tensor in read_folder(tiny).items() if is_chosen(name))
     assert json.loads((tmp_path / "stats").read_text())["needed_once_bytes"] == needed

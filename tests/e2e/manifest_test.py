@@ -1,4 +1,5 @@
 """shardwise.json and what happens to a folder that is written again."""
+
 import json
 
 import pytest
@@ -8,29 +9,83 @@ from conftest import make_checkpoint
 
 # model, options, ranks -> {parameter: placement as the manifest tells it}
 PLACEMENTS = [
-    (dict(arch="llama"), [], 2, {
-        "model.layers.0.self_attn.q_proj.weight": {"kind": "shard", "dim": 0, "blocks": [{"size": 64, "parts": 2, "repeat": 1}]},
-        "model.layers.0.self_attn.o_proj.weight": {"kind": "shard", "dim": 1, "blocks": [{"size": 64, "parts": 2, "repeat": 1}]},
-        "model.norm.weight": {"kind": "replicate"},
-    }),
-    (dict(arch="llama"), ["--kv-heads=replicate"], 4, {
-        "model.layers.0.self_attn.k_proj.weight": {"kind": "shard", "dim": 0, "blocks": [{"size": 32, "parts": 2, "repeat": 2}]},
-    }),
-    (dict(arch="mixtral"), [], 2, {
-        "model.layers.0.mlp.experts.gate_up_proj": {"kind": "packed", "dim": 1, "blocks": [{"size": 96, "parts": 2, "repeat": 1}] * 2},
-        "model.layers.0.mlp.experts.down_proj": {"kind": "shard", "dim": 2, "blocks": [{"size": 96, "parts": 2, "repeat": 1}]},
-    }),
-    (dict(arch="mixtral"), ["--plan=ep"], 2, {
-        "model.layers.0.mlp.experts.down_proj": {"kind": "expert", "dim": 0, "blocks": [{"size": 8, "parts": 2, "repeat": 1}]},
-    }),
-    (dict(arch="phi3"), ["--plan=packed"], 2, {
-        "model.layers.0.self_attn.qkv_proj.weight": {
-            "kind": "packed", "dim": 0, "blocks": [{"size": size, "parts": 2, "repeat": 1} for size in (64, 32, 32)]},
-    }),
+    (
+        dict(arch="llama"),
+        [],
+        2,
+        {
+            "model.layers.0.self_attn.q_proj.weight": {
+                "kind": "shard",
+                "dim": 0,
+                "blocks": [{"size": 64, "parts": 2, "repeat": 1}],
+            },
+            "model.layers.0.self_attn.o_proj.weight": {
+                "kind": "shard",
+                "dim": 1,
+                "blocks": [{"size": 64, "parts": 2, "repeat": 1}],
+            },
+            "model.norm.weight": {"kind": "replicate"},
+        },
+    ),
+    (
+        dict(arch="llama"),
+        ["--kv-heads=replicate"],
+        4,
+        {
+            "model.layers.0.self_attn.k_proj.weight": {
+                "kind": "shard",
+                "dim": 0,
+                "blocks": [{"size": 32, "parts": 2, "repeat": 2}],
+            }
+        },
+    ),
+    (
+        dict(arch="mixtral"),
+        [],
+        2,
+        {
+            "model.layers.0.mlp.experts.gate_up_proj": {
+                "kind": "packed",
+                "dim": 1,
+                "blocks": [{"size": 96, "parts": 2, "repeat": 1}] * 2,
+            },
+            "model.layers.0.mlp.experts.down_proj": {
+                "kind": "shard",
+                "dim": 2,
+                "blocks": [{"size": 96, "parts": 2, "repeat": 1}],
+            },
+        },
+    ),
+    (
+        dict(arch="mixtral"),
+        ["--plan=ep"],
+        2,
+        {
+            "model.layers.0.mlp.experts.down_proj": {
+                "kind": "expert",
+                "dim": 0,
+                "blocks": [{"size": 8, "parts": 2, "repeat": 1}],
+            }
+        },
+    ),
+    (
+        dict(arch="phi3"),
+        ["--plan=packed"],
+        2,
+        {
+            "model.layers.0.self_attn.qkv_proj.weight": {
+                "kind": "packed",
+                "dim": 0,
+                "blocks": [{"size": size, "parts": 2, "repeat": 1} for size in (64, 32, 32)],
+            }
+        },
+    ),
 ]
 
 
-@pytest.mark.parametrize("sizes,options,ranks,placements", PLACEMENTS, ids=["llama", "whole kv heads", "mixtral", "whole experts", "phi3"])
+@pytest.mark.parametrize(
+    "sizes,options,ranks,placements", PLACEMENTS, ids=["llama", "whole kv heads", "mixtral", "whole experts", "phi3"]
+)
 def test_the_manifest_tells_mesh_architecture_and_placements(shardwise, tmp_path, sizes, options, ranks, placements):
     folder = make_checkpoint(tmp_path / "checkpoint", **sizes)
     shardwise.check("load", folder, f"--out={tmp_path / 'out'}", *options, ranks=ranks)
@@ -64,11 +119,18 @@ def test_the_source_digest_tells_checkpoints_apart(shardwise, tiny, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("first,second", [("safetensors", "safetensors"), ("hdf5", "safetensors"), ("safetensors", "hdf5")])
+@pytest.mark.parametrize(
+    "first,second", [("safetensors", "safetensors"), ("hdf5", "safetensors"), ("safetensors", "hdf5")]
+)
 def test_a_second_load_leaves_no_file_of_the_first(shardwise, tiny, tmp_path, first, second):
     """A reader of rank files must not find ranks of a larger job, or both formats."""
     shardwise.check("load", tiny, f"--out={tmp_path / 'out'}", f"--format={first}", ranks=4)
     (tmp_path / "out" / "notes.txt").write_text("mine")
     shardwise.check("load", tiny, f"--out={tmp_path / 'out'}", f"--format={second}", ranks=2)
     ending = "h5" if second == "hdf5" else "safetensors"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model-rank-0-part-0." + ending, "model-rank-1-part-0." + ending, "notes.txt", "shardwise.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "model-rank-0-part-0." + ending,
+        "model-rank-1-part-0." + ending,
+        "notes.txt",
+        "shardwise.json",
+    ]

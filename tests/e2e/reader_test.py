@@ -1,4 +1,6 @@
-"""Every rank's tensors against an independent reader: whole tensors by the safetensors library, cut by numpy (reference.py)."""
+"""Every rank's tensors against an independent reader: whole tensors by the safetensors library, cut by numpy
+(reference.py)."""
+
 import json
 
 import numpy as np
@@ -79,11 +81,15 @@ def option_value(options, name, default):
     return next((option.partition("=")[2] for option in options if option.startswith(f"--{name}=")), default)
 
 
-@pytest.mark.parametrize("name,tp,dp,options", MODEL_CASES, ids=lambda value: " ".join(value) if isinstance(value, list) else value)
+@pytest.mark.parametrize(
+    "name,tp,dp,options", MODEL_CASES, ids=lambda value: " ".join(value) if isinstance(value, list) else value
+)
 def test_ranks_hold_what_the_reference_cuts(shardwise, model, tmp_path, name, tp, dp, options):
     folder = model(name)
     shardwise.check("load", folder, f"--tp={tp}", f"--dp={dp}", f"--out={tmp_path / 'out'}", *options, ranks=tp * dp)
-    assert_ranks_hold(tmp_path / "out", folder, tp, dp, option_value(options, "plan", "tp"), option_value(options, "kv-heads", "cut"))
+    assert_ranks_hold(
+        tmp_path / "out", folder, tp, dp, option_value(options, "plan", "tp"), option_value(options, "kv-heads", "cut")
+    )
 
 
 @pytest.mark.parametrize("transport", ["shm", "mpi"])
@@ -91,26 +97,67 @@ def test_ranks_hold_what_the_reference_cuts(shardwise, model, tmp_path, name, tp
 @pytest.mark.parametrize("strategy", ["direct", "cooperative"])
 def test_no_way_of_reading_changes_a_byte(shardwise, model, tmp_path, strategy, io, transport):
     folder = model("llama")
-    result = shardwise.run("load", folder, f"--strategy={strategy}", f"--io={io}", f"--transport={transport}", f"--out={tmp_path / 'out'}", ranks=3)
+    result = shardwise.run(
+        "load",
+        folder,
+        f"--strategy={strategy}",
+        f"--io={io}",
+        f"--transport={transport}",
+        f"--out={tmp_path / 'out'}",
+        ranks=3,
+    )
     if result.returncode == UNAVAILABLE:
         pytest.skip(result.stderr.strip().splitlines()[0])
     assert result.returncode == 0, result.stderr
     assert_ranks_hold(tmp_path / "out", folder, 3)
 
 
-@pytest.mark.parametrize("options", [["--transport=shm", "--io=pread"], ["--transport=mpi", "--io=mmap"], ["--dp=2"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--transport=shm", "--io=pread"], ["--transport=mpi", "--io=mmap"], ["--dp=2"]], ids=" ".join
+)
 def test_many_waves_through_a_small_staging_hold_the_same(shardwise, tmp_path, options):
-    folder = make_checkpoint(tmp_path / "big", arch="llama", hidden=250, intermediate=701, vocab=4003, layers=3, heads=5, kv_heads=5, head_dim=50)
+    folder = make_checkpoint(
+        tmp_path / "big",
+        arch="llama",
+        hidden=250,
+        intermediate=701,
+        vocab=4003,
+        layers=3,
+        heads=5,
+        kv_heads=5,
+        head_dim=50,
+    )
     dp = int(option_value(options, "dp", 1))
-    shardwise.check("load", folder, "--strategy=cooperative", "--staging=1MiB", f"--out={tmp_path / 'out'}", *options, ranks=4)
+    shardwise.check(
+        "load", folder, "--strategy=cooperative", "--staging=1MiB", f"--out={tmp_path / 'out'}", *options, ranks=4
+    )
     assert_ranks_hold(tmp_path / "out", folder, 4 // dp, dp)
 
 
 def test_every_stored_type_goes_through_untouched(shardwise, tmp_path):
-    """Cut and whole tensors of each type, one after the other without alignment, any bit pattern; scalars and empty ones, too."""
+    """Cut and whole tensors, scalars and empty ones of each type, any bit pattern, without alignment."""
     generator = np.random.default_rng(7)
     files = {}
-    for number, dtype in enumerate(["BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F16", "F32", "F64", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"]):
+    for number, dtype in enumerate(
+        [
+            "BF16",
+            "F8_E4M3",
+            "F8_E5M2",
+            "F8_E8M0",
+            "F16",
+            "F32",
+            "F64",
+            "I8",
+            "U8",
+            "I16",
+            "U16",
+            "I32",
+            "U32",
+            "I64",
+            "U64",
+            "BOOL",
+        ]
+    ):
         layer = f"model.layers.{number}"
         tensors = {
             f"{layer}.input_layernorm.weight": random_tensor(generator, dtype, 7),
@@ -139,12 +186,16 @@ def test_names_of_old_checkpoints_are_renamed_and_buffers_of_no_use_left_out(sha
         "model.layers.0.self_attn.q_proj.weight": random_tensor(generator, "F32", 6, 6),
         "model.layers.0.self_attn.rotary_emb.inv_freq": random_tensor(generator, "F32", 3),
     }
-    folder = write_checkpoint(tmp_path / "old", {"model_type": "llama", "num_attention_heads": 2}, {"model.safetensors": tensors})
+    folder = write_checkpoint(
+        tmp_path / "old", {"model_type": "llama", "num_attention_heads": 2}, {"model.safetensors": tensors}
+    )
     shardwise.check("load", folder, f"--out={tmp_path / 'out'}", ranks=2)
     for rank in range(2):
         expected = {
             "model.layers.0.LayerNorm.weight": tensors["model.layers.0.LayerNorm.gamma"],
             "model.layers.0.LayerNorm.bias": tensors["model.layers.0.LayerNorm.beta"],
-            "model.layers.0.self_attn.q_proj.weight": Tensor("F32", tensors["model.layers.0.self_attn.q_proj.weight"].array[3 * rank:3 * rank + 3]),
+            "model.layers.0.self_attn.q_proj.weight": Tensor(
+                "F32", tensors["model.layers.0.self_attn.q_proj.weight"].array[3 * rank : 3 * rank + 3]
+            ),
         }
         assert not differences(read_rank(tmp_path / "out", rank), expected)

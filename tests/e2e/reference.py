@@ -1,7 +1,9 @@
-"""What every rank must hold, worked out plainly: whole tensors are converted, then cut. Knows nothing of shardwise and its configs.
+"""What every rank must hold, worked out plainly: whole tensors are converted, then cut. Knows nothing of shardwise
+and its configs.
 
-The rules stand here once more, by hand, from the published models: which weights are cut along their rows (outputs), which along
-their columns (inputs), how experts are stacked."""
+The rules stand here once more, by hand, from the published models: which weights are cut along their rows (outputs),
+which along their columns (inputs), how experts are stacked."""
+
 import re
 
 import numpy as np
@@ -13,7 +15,10 @@ BY_INPUT = ("o_proj", "down_proj")
 # (gate, up, down) of one expert as the files name them, and where the stacked ones are held
 EXPERTS = {
     "mixtral": (r"(.*)\.block_sparse_moe\.experts\.(\d+)\.(w1|w3|w2)\.weight", ("w1", "w3", "w2")),
-    "qwen3_moe": (r"(.*)\.mlp\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight", ("gate_proj", "up_proj", "down_proj")),
+    "qwen3_moe": (
+        r"(.*)\.mlp\.experts\.(\d+)\.(gate_proj|up_proj|down_proj)\.weight",
+        ("gate_proj", "up_proj", "down_proj"),
+    ),
 }
 
 
@@ -69,7 +74,11 @@ def cut_fused(config, name, array, plan, rank, world):
         return ceil_piece(array, 0, rank, world)
     if "qkv_proj" in name:
         head = array.shape[0] // (config["num_attention_heads"] + 2 * config["num_key_value_heads"])
-        blocks = [config["num_attention_heads"] * head, config["num_key_value_heads"] * head, config["num_key_value_heads"] * head]
+        blocks = [
+            config["num_attention_heads"] * head,
+            config["num_key_value_heads"] * head,
+            config["num_key_value_heads"] * head,
+        ]
     else:
         blocks = [array.shape[0] // 2] * 2
     return packed_piece(array, 0, blocks, rank, world)
@@ -80,7 +89,9 @@ def cut(config, name, array, plan, rank, world, kv_heads):
     module = module.rpartition(".")[2]
     if ".mlp.experts." in name:
         # GPT-OSS has no plan for its layers but that of whole experts
-        return array if config["model_type"] == "gpt_oss" and plan != "ep" else cut_experts(name, array, plan, rank, world)
+        return (
+            array if config["model_type"] == "gpt_oss" and plan != "ep" else cut_experts(name, array, plan, rank, world)
+        )
     if config["model_type"] == "gpt_oss":
         return ceil_piece(array, 0, rank, world) if module == "lm_head" else array
     if module in ("qkv_proj", "gate_up_proj"):
@@ -97,5 +108,7 @@ def cut(config, name, array, plan, rank, world, kv_heads):
 
 def expected_rank(config, tensors, tp_rank, tp, plan="tp", kv_heads="cut"):
     """{name: Tensor} that a rank must hold."""
-    return {name: Tensor(tensor.dtype, cut(config, name, tensor.array, plan, tp_rank, tp, kv_heads))
-            for name, tensor in whole_model(config, tensors).items()}
+    return {
+        name: Tensor(tensor.dtype, cut(config, name, tensor.array, plan, tp_rank, tp, kv_heads))
+        for name, tensor in whole_model(config, tensors).items()
+    }

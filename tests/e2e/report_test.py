@@ -1,4 +1,5 @@
-"""What inspect, plan and load say is true: checked against the safetensors library, numpy, file sizes and the kernel's counters."""
+"""What inspect, plan and load say is true, by the safetensors library, numpy, file sizes and the kernel's counters."""
+
 import json
 import os
 import pty
@@ -43,21 +44,21 @@ def figures(shape):
     }
 
 
-STATS_SCHEMA = object_of({
-    "schema": {"const": "shardwise.stats/1"},
-    **{name: {"type": "integer", "minimum": 1} for name in ("world", "tp", "dp")},
-    **{name: {"type": "string", "minLength": 1} for name in ("arch", "io", "transport", "device")},
-    **figures(spread),
-    "ranks": {"type": "array", "items": object_of({"rank": COUNT, **figures(lambda number: number)})},
-    "paths": {"type": "object", "additionalProperties": COUNT},
-    "files": {"type": "array", "minItems": 1, "items": object_of({name: {"type": "string", "minLength": 1} for name in ("path", "reader", "reason")})},
-})
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """Some 300 MB in four files."""
-    return make_checkpoint(tmp_path_factory.mktemp("large") / "llama", arch="llama", hidden=1024, intermediate=4096, layers=8, heads=16, kv_heads=4, head_dim=64, vocab=16000)
+STATS_SCHEMA = object_of(
+    {
+        "schema": {"const": "shardwise.stats/1"},
+        **{name: {"type": "integer", "minimum": 1} for name in ("world", "tp", "dp")},
+        **{name: {"type": "string", "minLength": 1} for name in ("arch", "io", "transport", "device")},
+        **figures(spread),
+        "ranks": {"type": "array", "items": object_of({"rank": COUNT, **figures(lambda number: number)})},
+        "paths": {"type": "object", "additionalProperties": COUNT},
+        "files": {
+            "type": "array",
+            "minItems": 1,
+            "items": object_of({name: {"type": "string", "minLength": 1} for name in ("path", "reader", "reason")}),
+        },
+    }
+)
 
 
 def load(shardwise, folder, tmp_path, *options, ranks=RANKS, **more):
@@ -76,10 +77,15 @@ def expected_bytes(folder, tp, **rules):
     """Bytes that each rank must hold, by the reference."""
     config = json.loads((folder / "config.json").read_text())
     tensors = read_folder(folder)
-    return [sum(tensor.array.nbytes for tensor in expected_rank(config, tensors, rank, tp, **rules).values()) for rank in range(tp)]
+    return [
+        sum(tensor.array.nbytes for tensor in expected_rank(config, tensors, rank, tp, **rules).values())
+        for rank in range(tp)
+    ]
 
 
-@pytest.mark.parametrize("options", [["--strategy=cooperative", "--verify"], ["--dp=2", "--strategy=direct"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--strategy=cooperative", "--verify"], ["--dp=2", "--strategy=direct"]], ids=" ".join
+)
 def test_the_stats_document_is_whole_and_its_sums_are_right(shardwise, tiny, tmp_path, options):
     began = time.monotonic()
     document = load(shardwise, tiny, tmp_path, f"--out={tmp_path / 'out'}", *options)
@@ -105,7 +111,9 @@ def test_the_stats_document_is_whole_and_its_sums_are_right(shardwise, tiny, tmp
     assert sum(document["paths"].values()) == document["bytes"]["read"]["sum"]
 
 
-@pytest.mark.parametrize("options", [["--tp=4"], ["--tp=2", "--dp=2"], ["--tp=4", "--transport=mpi", "--io=uring"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--tp=4"], ["--tp=2", "--dp=2"], ["--tp=4", "--transport=mpi", "--io=uring"]], ids=" ".join
+)
 def test_cooperative_loads_read_each_byte_once(shardwise, large, tmp_path, options):
     document = load(shardwise, large, tmp_path, "--strategy=cooperative", *options)
     assert data_bytes(large) <= document["bytes"]["read"]["sum"] <= 1.02 * data_bytes(large)
@@ -113,8 +121,18 @@ def test_cooperative_loads_read_each_byte_once(shardwise, large, tmp_path, optio
 
 def test_the_kernel_counts_the_bytes_that_the_report_does(shardwise, tiny, large, tmp_path):
     def count(folder):
-        document = load(shardwise, folder, tmp_path, "--strategy=cooperative", "--io=pread", wrapper=NOTE_IO, env={"IO_FOLDER": str(tmp_path)})
-        noted = [dict(line.split(": ") for line in (tmp_path / str(rank)).read_text().splitlines()) for rank in range(RANKS)]
+        document = load(
+            shardwise,
+            folder,
+            tmp_path,
+            "--strategy=cooperative",
+            "--io=pread",
+            wrapper=NOTE_IO,
+            env={"IO_FOLDER": str(tmp_path)},
+        )
+        noted = [
+            dict(line.split(": ") for line in (tmp_path / str(rank)).read_text().splitlines()) for rank in range(RANKS)
+        ]
         return document["bytes"]["read"]["sum"], sum(int(counters["rchar"]) for counters in noted)
 
     reported_tiny, kernel_tiny = count(tiny)  # programs and libraries read files, too: the same ones each time
@@ -122,7 +140,16 @@ def test_the_kernel_counts_the_bytes_that_the_report_does(shardwise, tiny, large
     assert kernel - kernel_tiny == pytest.approx(reported - reported_tiny, rel=0.01)
 
 
-@pytest.mark.parametrize("options", [["--io=auto"], ["--io=uring"], ["--strategy=cooperative", "--transport=mpi"], ["--strategy=cooperative", "--io=pread"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--io=auto"],
+        ["--io=uring"],
+        ["--strategy=cooperative", "--transport=mpi"],
+        ["--strategy=cooperative", "--io=pread"],
+    ],
+    ids=" ".join,
+)
 def test_a_rank_needs_little_more_memory_than_its_shard_and_the_staging(shardwise, large, tmp_path, options):
     document = load(shardwise, large, tmp_path, "--staging=32MiB", *options, ranks=2)
     for rank in document["ranks"]:
@@ -130,7 +157,16 @@ def test_a_rank_needs_little_more_memory_than_its_shard_and_the_staging(shardwis
         assert rank["bytes"]["stored"] <= rank["peak_rss_bytes"] <= rank["bytes"]["stored"] + 32 * MIB + 64 * MIB
 
 
-@pytest.mark.parametrize("options", [["--strategy=direct"], ["--strategy=cooperative"], ["--strategy=cooperative", "--dp=2"], ["--strategy=auto", "--staging=2MiB"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--strategy=direct"],
+        ["--strategy=cooperative"],
+        ["--strategy=cooperative", "--dp=2"],
+        ["--strategy=auto", "--staging=2MiB"],
+    ],
+    ids=" ".join,
+)
 def test_plan_foretells_what_load_reports(shardwise, tiny, tmp_path, options):
     tp = RANKS // 2 if "--dp=2" in options else RANKS
     foretold = json.loads(shardwise.check("plan", tiny, f"--tp={tp}", "--json", *options).stdout)
@@ -146,7 +182,9 @@ def test_plan_foretells_what_load_reports(shardwise, tiny, tmp_path, options):
 
 def test_plan_simulates_any_world_without_mpi(shardwise, tiny):
     for tp in range(1, 65):
-        document = json.loads(shardwise.check("plan", tiny, f"--tp={tp}", "--json", "--strategy=cooperative", env={"PATH": ""}).stdout)
+        document = json.loads(
+            shardwise.check("plan", tiny, f"--tp={tp}", "--json", "--strategy=cooperative", env={"PATH": ""}).stdout
+        )
         assert (document["world"], document["tp"], document["dp"]) == (tp, tp, 1)
         assert [rank["rank"] for rank in document["ranks"]] == list(range(tp))
         assert [rank["needed_bytes"] for rank in document["ranks"]] == expected_bytes(tiny, tp)
@@ -154,16 +192,25 @@ def test_plan_simulates_any_world_without_mpi(shardwise, tiny):
 
 
 def test_plan_of_one_rank_lists_its_tensors_as_the_reference_cuts_them(shardwise, tiny):
-    rank, = json.loads(shardwise.check("plan", tiny, "--tp=3", "--rank=1", "--json").stdout)["ranks"]
+    (rank,) = json.loads(shardwise.check("plan", tiny, "--tp=3", "--rank=1", "--json").stdout)["ranks"]
     expected = expected_rank(json.loads((tiny / "config.json").read_text()), read_folder(tiny), 1, 3)
-    assert {tensor["name"]: tensor["local_shape"] for tensor in rank["tensors"]} == {name: list(tensor.array.shape) for name, tensor in expected.items()}
+    assert {tensor["name"]: tensor["local_shape"] for tensor in rank["tensors"]} == {
+        name: list(tensor.array.shape) for name, tensor in expected.items()
+    }
 
 
 def test_priority_comes_first_in_the_order_given(shardwise, tiny):
-    rank, = json.loads(shardwise.check("plan", tiny, "--tp=2", "--rank=0", "--json", "--priority=lm_head.*", "--priority=*.layers.1.*norm*").stdout)["ranks"]
+    (rank,) = json.loads(
+        shardwise.check(
+            "plan", tiny, "--tp=2", "--rank=0", "--json", "--priority=lm_head.*", "--priority=*.layers.1.*norm*"
+        ).stdout
+    )["ranks"]
     names = [tensor["name"] for tensor in rank["tensors"]]
     assert names[0] == "lm_head.weight"
-    assert sorted(names[1:3]) == ["model.layers.1.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight"]
+    assert sorted(names[1:3]) == [
+        "model.layers.1.input_layernorm.weight",
+        "model.layers.1.post_attention_layernorm.weight",
+    ]
     assert sorted(names) == sorted(read_folder(tiny))
 
 
@@ -182,8 +229,14 @@ def test_inspect_sees_what_the_safetensors_library_sees(shardwise, tiny):
             for name in file.keys():
                 part = file.get_slice(name)
                 seen[name] = {"dtype": part.get_dtype(), "shape": part.get_shape(), "file": path.name}
-    held = {name: {"dtype": tensor["dtype"], "shape": tensor["shape"], "file": os.path.basename(document["files"][tensor["file"]]["path"])}
-            for name, tensor in document["tensors"].items()}
+    held = {
+        name: {
+            "dtype": tensor["dtype"],
+            "shape": tensor["shape"],
+            "file": os.path.basename(document["files"][tensor["file"]]["path"]),
+        }
+        for name, tensor in document["tensors"].items()
+    }
     assert held == seen
     assert document["tensor_bytes"] == data_bytes(tiny)
     raw = {name: tensor.array.tobytes() for name, tensor in read_folder(tiny).items()}
@@ -199,7 +252,9 @@ def test_results_go_to_stdout_and_everything_else_to_stderr(shardwise, tmp_path)
         json.loads(shardwise.check(*command).stdout)
     result = shardwise.check("load", folder, ranks=RANKS)
     assert "shardwise:" not in result.stdout and "tp 4, dp 1" in result.stdout
-    assert "shardwise: warning: --tp 4 cuts through attention heads" in result.stderr and "tp 4, dp 1" not in result.stderr
+    assert (
+        "shardwise: warning: --tp 4 cuts through attention heads" in result.stderr and "tp 4, dp 1" not in result.stderr
+    )
 
 
 @pytest.mark.parametrize("mode,is_drawn", [("auto", False), ("never", False), ("always", True)])
@@ -223,7 +278,15 @@ def run_on_terminal(command):
 
     listener = threading.Thread(target=listen)
     listener.start()
-    result = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=True)
+    result = subprocess.run(
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=True,
+    )
     os.close(theirs)
     listener.join()
     os.close(ours)

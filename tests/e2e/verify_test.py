@@ -1,4 +1,5 @@
 """shardwise verify: equal whatever the cut, different down to one bit, and which tensor it is."""
+
 import json
 import shutil
 
@@ -16,12 +17,19 @@ def shards(shardwise, tmp_path_factory):
     """A checkpoint whose files hold what the model holds, and rank files of it in several cuts."""
     folder = tmp_path_factory.mktemp("verify")
     make_checkpoint(folder / "checkpoint", arch="llama", intermediate=97, vocab=101)
-    for name, ranks, options in [("tp1", 1, []), ("tp3", 3, []), ("tp2dp2", 4, ["--dp=2"]), ("kv4", 4, ["--kv-heads=replicate"])]:
+    for name, ranks, options in [
+        ("tp1", 1, []),
+        ("tp3", 3, []),
+        ("tp2dp2", 4, ["--dp=2"]),
+        ("kv4", 4, ["--kv-heads=replicate"]),
+    ]:
         shardwise.check("load", folder / "checkpoint", f"--out={folder / name}", *options, ranks=ranks)
     return folder
 
 
-@pytest.mark.parametrize("a,b", [("checkpoint", "checkpoint"), ("checkpoint", "tp3"), ("tp3", "tp1"), ("tp2dp2", "kv4")])
+@pytest.mark.parametrize(
+    "a,b", [("checkpoint", "checkpoint"), ("checkpoint", "tp3"), ("tp3", "tp1"), ("tp2dp2", "kv4")]
+)
 def test_the_same_tensors_in_any_cut_are_equal(shardwise, shards, a, b):
     result = shardwise.run("verify", shards / a, shards / b)
     assert (result.returncode, result.stdout) == (0, "21 of 21 tensors are the same\n"), result.stderr
@@ -41,6 +49,7 @@ def flip_bit(name):
         array = tensors[name].array.copy()
         array.flat[array.size // 2] ^= 1
         tensors[name] = Tensor(tensors[name].dtype, array)
+
     return change
 
 
@@ -49,20 +58,29 @@ def swap_rows(name):
         array = tensors[name].array.copy()
         array[[0, 1]] = array[[1, 0]]
         tensors[name] = Tensor(tensors[name].dtype, array)
+
     return change
 
 
 def retype(name):
     def change(tensors):
         tensors[name] = Tensor("F16", tensors[name].array)
+
     return change
 
 
 NAME = "model.layers.1.mlp.up_proj.weight"
 
 
-@pytest.mark.parametrize("change,words", [(flip_bit(NAME), "values differ"), (swap_rows(NAME), "values differ"), (retype(NAME), "BF16 [97, 64] and F16 [97, 64]")],
-                         ids=["one bit", "two rows swapped", "another type"])
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (flip_bit(NAME), "values differ"),
+        (swap_rows(NAME), "values differ"),
+        (retype(NAME), "BF16 [97, 64] and F16 [97, 64]"),
+    ],
+    ids=["one bit", "two rows swapped", "another type"],
+)
 @pytest.mark.parametrize("other", ["checkpoint", "tp3"])
 def test_a_tensor_that_differs_is_named(shardwise, shards, tmp_path, other, change, words):
     copy = changed_copy(shards / "checkpoint", tmp_path / "copy", THIRD, change)
@@ -90,7 +108,10 @@ def test_tensors_that_one_side_lacks_are_named(shardwise, shards, tmp_path):
     index = json.loads((copy / "model.safetensors.index.json").read_text())
     del index["weight_map"][NAME]
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))
-    for a, b, side in ((shards / "checkpoint", copy, "only in the first"), (copy, shards / "checkpoint", "only in the second")):
+    for a, b, side in (
+        (shards / "checkpoint", copy, "only in the first"),
+        (copy, shards / "checkpoint", "only in the second"),
+    ):
         result = shardwise.run("verify", a, b)
         assert result.returncode == INPUT
         assert f"{NAME}: {side}" in result.stdout
