@@ -1,13 +1,11 @@
 """Ranks that die or stop in the middle of a load: the others end by themselves and say which one it was."""
 
-import contextlib
-import os
 import signal
 import time
 
 import pytest
 
-from processes import FOLDER, NOTE_STATUS, SLOW, is_program, kill, processes_of, statuses_of, stop_in_the_middle
+from processes import FOLDER, NOTE_STATUS, SLOW, is_program, processes_of, signal_all, statuses_of, stop_in_the_middle
 from refusal import DEADLINE_SECONDS, PEER, assert_nothing_under_a_final_name, error_lines
 
 RANKS = 3
@@ -42,8 +40,7 @@ def stopped_job(shardwise, large, tmp_path):
 
     yield start
     for job in jobs:
-        for pid in processes_of(tmp_path).values():
-            kill(pid)
+        signal_all(processes_of(tmp_path).values(), signal.SIGKILL)
         if job.poll() is None:
             job.kill()
         job.communicate()
@@ -51,7 +48,7 @@ def stopped_job(shardwise, large, tmp_path):
 
 def test_survivors_of_a_killed_rank_name_it_and_end_with_status_6(stopped_job, tmp_path):
     job, pids = stopped_job()
-    kill(pids[VICTIM])
+    signal_all([pids[VICTIM]], signal.SIGKILL)
     _, errors = job.communicate(timeout=DEADLINE_SECONDS)
     assert job.returncode != 0
     assert statuses_of(tmp_path, SURVIVORS) == [PEER, PEER], errors
@@ -63,7 +60,7 @@ def test_survivors_of_a_killed_rank_name_it_and_end_with_status_6(stopped_job, t
 def test_a_rank_that_hangs_ends_the_others_at_their_deadline(stopped_job, tmp_path):
     job, pids = stopped_job("--deadline=1")
     statuses = statuses_of(tmp_path, SURVIVORS)
-    kill(pids[VICTIM])
+    signal_all([pids[VICTIM]], signal.SIGKILL)
     _, errors = job.communicate(timeout=DEADLINE_SECONDS)
     assert statuses == [PEER, PEER], errors
     assert "waited 1 s" in errors and "--deadline" in errors, errors
@@ -73,9 +70,8 @@ def test_a_rank_that_hangs_ends_the_others_at_their_deadline(stopped_job, tmp_pa
 def test_ranks_that_are_asked_to_end_do_so_before_the_next_step(stopped_job, tmp_path):
     """As the batch system asks when a job is cancelled or its time is up."""
     job, pids = stopped_job()
-    for pid in pids.values():
-        os.kill(pid, signal.SIGTERM)
-    os.kill(pids[VICTIM], signal.SIGCONT)
+    signal_all(pids.values(), signal.SIGTERM)
+    signal_all([pids[VICTIM]], signal.SIGCONT)
     _, errors = job.communicate(timeout=DEADLINE_SECONDS)
     assert statuses_of(tmp_path, range(RANKS)) == [PEER] * RANKS, errors
     lines = error_lines(errors)
@@ -89,8 +85,7 @@ def test_a_cancelled_job_leaves_nothing_half_written(stopped_job, tmp_path):
     # The launcher wakes stopped ranks at once and asks all to end a second later. Without one that hangs they would be
     # done by then.
     while job.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pids[VICTIM], signal.SIGSTOP)
+        signal_all([pids[VICTIM]], signal.SIGSTOP)
         time.sleep(0.001)
     job.communicate(timeout=DEADLINE_SECONDS)
     assert job.returncode != 0

@@ -50,24 +50,41 @@ def has_read_tensors(pid):
     return int(counters["rchar"]) > 8 << 20
 
 
-def stop_in_the_middle(job, folder, ranks, victim):
-    """Stops the victim's process while it reads and gives all pids; None if the job was too quick."""
+def has_open(pid, folder):
+    """True once a file of the folder is open or mapped."""
+    try:
+        files = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+        return any(str(folder) in text for text in (*files, pathlib.Path(f"/proc/{pid}/maps").read_text()))
+    except OSError:
+        return False
+
+
+def wait_for(job, folder, ranks, is_there):
+    """{rank: pid} once all run and is_there(pids); None if the job was too quick."""
     pids = {}
     until = time.monotonic() + DEADLINE_SECONDS
     while job.poll() is None and time.monotonic() < until:
         pids = pids if len(pids) == ranks else processes_of(folder)
-        if len(pids) == ranks and has_read_tensors(pids[victim]):
-            os.kill(pids[victim], signal.SIGSTOP)
-            time.sleep(0.05)  # for the others to run into it
-            if all(is_program(pid) for pid in pids.values()):
-                return pids
+        if len(pids) == ranks and is_there(pids):
+            return pids
     return None
 
 
-def kill(pid):
-    """The launcher may have been faster."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def stop_in_the_middle(job, folder, ranks, victim):
+    """Stops the victim's process while it reads and gives all pids; None if the job was too quick."""
+    pids = wait_for(job, folder, ranks, lambda pids: has_read_tensors(pids[victim]))
+    if pids is None:
+        return None
+    signal_all([pids[victim]], signal.SIGSTOP)
+    time.sleep(0.05)  # for the others to run into it
+    return pids if all(map(is_program, pids.values())) else None
+
+
+def signal_all(pids, number):
+    """A process may have ended meanwhile."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def statuses_of(folder, ranks):

@@ -2,9 +2,6 @@
 
 import json
 import os
-import pty
-import subprocess
-import threading
 import time
 
 import jsonschema
@@ -12,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from checkpoints import read_folder
-from conftest import environment, make_checkpoint
+from conftest import make_checkpoint
 from reference import expected_rank
 
 MIB = 1 << 20
@@ -255,47 +252,3 @@ def test_results_go_to_stdout_and_everything_else_to_stderr(shardwise, tmp_path)
     assert (
         "shardwise: warning: --tp 4 cuts through attention heads" in result.stderr and "tp 4, dp 1" not in result.stderr
     )
-
-
-@pytest.mark.parametrize("mode,is_drawn", [("auto", False), ("never", False), ("always", True)])
-def test_progress_on_something_that_is_no_terminal(shardwise, tiny, mode, is_drawn):
-    errors = shardwise.check("load", tiny, f"--progress={mode}", ranks=2).stderr
-    assert ("shardwise [" in errors) == is_drawn, errors
-    assert not is_drawn or ("100 %" in errors and "on rank 1" not in errors)
-
-
-def run_on_terminal(command):
-    """(stdout, what a terminal got as stderr)."""
-    ours, theirs = pty.openpty()
-    shown = bytearray()
-
-    def listen():
-        try:
-            while chunk := os.read(ours, 4096):
-                shown.extend(chunk)
-        except OSError:
-            pass  # the other end is closed
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-    result = subprocess.run(
-        command,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        timeout=60,
-        check=True,
-    )
-    os.close(theirs)
-    listener.join()
-    os.close(ours)
-    return result.stdout.decode(), shown.decode()
-
-
-@pytest.mark.parametrize("mode,is_drawn", [("auto", True), ("never", False)])
-def test_progress_on_a_terminal_is_a_bar(shardwise, tiny, mode, is_drawn):
-    results, shown = run_on_terminal(shardwise.command("load", tiny, f"--progress={mode}"))
-    assert ("\rshardwise [##############################] 100 %" in shown) == is_drawn, shown
-    assert not is_drawn or shown.endswith("\n")
-    assert "\r" not in results

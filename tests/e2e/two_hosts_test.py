@@ -4,13 +4,14 @@ messages go by TCP."""
 import json
 import os
 import shlex
+import signal
 import subprocess
 
 import pytest
 
 from checkpoints import differences, read_folder, read_rank
 from conftest import MPIRUN, environment, make_checkpoint
-from processes import FOLDER, SLOW, is_program, kill, stop_in_the_middle
+from processes import FOLDER, SLOW, is_program, signal_all, stop_in_the_middle
 from reference import expected_rank
 from refusal import DEADLINE_SECONDS, INPUT, assert_nothing_under_a_final_name, error_lines
 
@@ -173,8 +174,8 @@ def test_a_killed_rank_ends_both_hosts(shardwise, cluster, large, tmp_path, vict
             break
         finish(job)
     assert pids is not None, f"rank {victim} could not be met while it read, in {ATTEMPTS} attempts"
-    kill(pids[victim])
-    result = finish(job, DEADLINE_SECONDS)
+    signal_all([pids[victim]], signal.SIGKILL)
+    result = finish(job)
     assert result.returncode != 0
     assert not [rank for rank, pid in pids.items() if is_program(pid)], "ranks outlive their job"
     assert any(f"rank {victim} died" in line for line in error_lines(result.stderr)), result.stderr
