@@ -89,3 +89,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(shard
         ).stdout
     )
     assert (document["tp"], document["dp"]) == (1, 2)
+
+
+def test_options_of_other_commands_in_the_environment_are_no_error(shardwise, tiny):
+    """One environment serves all commands of a script."""
+    for command in (["inspect", tiny], ["plan", tiny, "--tp=2"], ["verify", tiny, tiny]):
+        shardwise.check(*command, env={"SHARDWISE_IO": "pread", "SHARDWISE_STRATEGY": "direct"})
