@@ -26,8 +26,10 @@ pkg_check_modules(uring IMPORTED_TARGET liburing)
 shardwise_optional(URING "${uring_FOUND}")
 
 # The serial library: Debian installs serial and MPI builds side by side under names of their own.
-pkg_check_modules(hdf5 IMPORTED_TARGET hdf5-serial)
+set(SHARDWISE_HDF5_PACKAGE hdf5-serial)
+pkg_check_modules(hdf5 IMPORTED_TARGET ${SHARDWISE_HDF5_PACKAGE})
 if(NOT hdf5_FOUND)
-  pkg_check_modules(hdf5 IMPORTED_TARGET hdf5)
+  set(SHARDWISE_HDF5_PACKAGE hdf5)
+  pkg_check_modules(hdf5 IMPORTED_TARGET ${SHARDWISE_HDF5_PACKAGE})
 endif()
 shardwise_optional(HDF5 "${hdf5_FOUND}")

@@ -58,6 +58,8 @@ struct CopyBlock {
     /// Bytes moved in all.
     std::uint64_t bytes() const noexcept;
 
+    std::uint64_t runs() const noexcept { return run_bytes == 0 ? 0 : bytes() / run_bytes; }
+
     /// Bytes from the first one read to the last, holes included.
     std::uint64_t source_span() const noexcept;
 
@@ -83,7 +85,8 @@ struct BlockRange {
 /// One read that only this rank needs. Sources of its blocks count from the range's first byte.
 struct DirectRead {
     FileRange range;
-    BlockRange blocks;  ///< into Plan::direct_blocks
+    BlockRange blocks;        ///< into Plan::direct_blocks
+    bool is_by_runs = false;  ///< of a cached file: each run is read for itself, straight into place
 };
 
 /// One read into this rank's slot of a wave. File byte `range.begin` lands at `slot_offset`, and both are the same

@@ -1,8 +1,10 @@
 // The program: options to a command, errors to one line and an exit status.
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -33,6 +35,12 @@ void wait_for_the_message(Communicator& communicator) {
     } catch (Error const&) {}  // the others are gone already
 }
 
+/// Lets the other ranks find out for themselves which rank is gone: after this one's end they would name this one, too.
+void wait_for_the_others_to_see() {
+    constexpr std::chrono::milliseconds kTimeToLook(300);
+    std::this_thread::sleep_for(kTimeToLook);
+}
+
 /// A load: all ranks end with the same status, and one of them says why.
 int run_in_job(std::vector<std::string> const& arguments, std::vector<std::string> const& environment) {
     end_on_sigterm();
@@ -48,6 +56,7 @@ int run_in_job(std::vector<std::string> const& arguments, std::vector<std::strin
             fmt::print(stderr, "shardwise: rank {}: {}\n", context.rank(), error.what());
         }
         if (error.rank() >= 0 && error.code() != Errc::peer) { wait_for_the_message(context.communicator()); }
+        if (error.code() == Errc::peer) { wait_for_the_others_to_see(); }
         // MPI_Finalize would wait for ranks that may be gone.
         ::_exit(error.exit_status());
     }

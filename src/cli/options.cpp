@@ -2,16 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <map>
 #include <sstream>
 
-#include <boost/program_options.hpp>
 #include <fmt/format.h>
 
 #include <shardwise/architecture.hpp>
 #include <shardwise/error.hpp>
 
+#include "cli/option_list.hpp"
+#include "util/file.hpp"
 #include "util/suggest.hpp"
 #include "util/units.hpp"
 
@@ -21,7 +21,6 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::string_view kEnvironmentPrefix = "SHARDWISE_";
-constexpr unsigned kHelpWidth = 110;
 
 [[noreturn]] void refuse(std::string text) { throw Error(Errc::usage, std::move(text)); }
 
@@ -72,96 +71,14 @@ void refuse_gpu_words(po::variables_map const& values) {
     }
 }
 
-po::options_description mapping_options() {
-    po::options_description group("What to load, and how it is cut");
-    group.add_options()
-        ("tp", po::value<std::int64_t>(), "ranks that share one copy of the model (load: all ranks, divided by --dp)")
-        ("dp", po::value<std::int64_t>()->default_value(1), "copies of the model; rank = copy * tp + tp rank")
-        ("plan", po::value<std::string>()->default_value("tp"), "named plan of the architecture, such as ep or packed")
-        ("arch", po::value<std::string>(),
-         "architecture by name, or a description of your own by file (default: by config.json)")
-        ("kv-heads", po::value<std::string>()->default_value("cut"),
-         "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
-         "whole heads")
-        ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
-        ("include", po::value<std::vector<std::string>>()->composing(),
-         "only parameters whose name fits this shell pattern (may be repeated)")
-        ("exclude", po::value<std::vector<std::string>>()->composing(),
-         "no parameters whose name fits this one (may be repeated)")
-        ("priority", po::value<std::vector<std::string>>()->composing(),
-         "these come first, in the order given (may be repeated)");
-    return group;
-}
-
-po::options_description reading_options() {
-    po::options_description group("How bytes get there");
-    group.add_options()
-        ("strategy", po::value<std::string>()->default_value("auto"),
-         "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by "
-         "cost, tensor by tensor")
-        ("staging", po::value<std::string>()->default_value("256MiB"), "most memory of a rank beside its tensors");
-    return group;
-}
-
-po::options_description load_options() {
-    po::options_description group("Back ends and results");
-    group.add_options()
-        ("io", po::value<std::string>()->default_value("auto"), "auto, mmap, uring or pread; auto decides file by file")
-        ("transport", po::value<std::string>()->default_value("auto"),
-         "auto, shm (memory shared inside a node) or mpi (messages)")
-        ("device", po::value<std::string>()->default_value("auto"), "auto or host")
-        ("lanes", po::value<std::size_t>()->default_value(0),
-         "threads of a rank that copy (0: by the cores it may use, at most 4)")
-        ("deadline", po::value<std::int64_t>()->default_value(300), "seconds to wait for other ranks before giving up")
-        ("out", po::value<std::string>(),
-         "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
-        ("format", po::value<std::string>()->default_value("safetensors"), "of the files in --out: safetensors or hdf5")
-        ("verify", po::bool_switch(), "read the checkpoint a second time and compare digests with what the ranks hold")
-        ("stats", po::value<std::string>(), "write the figures of all ranks to this file as JSON")
-        ("progress", po::value<std::string>()->default_value("auto"),
-         "auto (a bar on a terminal, lines elsewhere), always (a bar) or never");
-    return group;
-}
-
-po::options_description common_options() {
-    po::options_description group("Other");
-    group.add_options()
-        ("config", po::value<std::string>(), "read options from this file: name = value, one a line")
-        ("help,h", po::bool_switch(), "this text");
-    return group;
-}
-
-po::options_description options_of(Command command) {
-    po::options_description all("", kHelpWidth, kHelpWidth / 2);
-    if (command == Command::plan || command == Command::load) { all.add(mapping_options()).add(reading_options()); }
-    if (command == Command::load) { all.add(load_options()); }
-    if (command == Command::plan) {
-        po::options_description group("Output");
-        group.add_options()
-            ("rank", po::value<std::int64_t>(), "only this rank, with every read and piece in --json")
-            ("assume", po::value<std::string>()->default_value("look"),
-             "cached, cold, or look: are the files in the page cache?")
-            ("json", po::bool_switch(), "as JSON");
-        all.add(group);
-    }
-    if (command == Command::inspect) {
-        po::options_description group("Output");
-        group.add_options()("json", po::bool_switch(), "as JSON");
-        all.add(group);
-    }
-    all.add(common_options());
-    return all;
-}
-
 std::vector<std::string> names_of(po::options_description const& description) {
     std::vector<std::string> names;
     for (auto const& option : description.options()) { names.push_back(option->long_name()); }
     return names;
 }
 
-[[noreturn]] void refuse_unknown(std::string const& given, std::string const& where,
-                                 po::options_description const& description) {
-    std::string name = given;
+[[noreturn]] void refuse_unknown(std::string const& given, std::string const& where, po::options_description const& description) {
+    auto name = given.substr(0, given.find('='));
     name.erase(0, name.find_first_not_of('-'));
     auto const near = nearest(name, names_of(description));
     refuse(fmt::format("unknown option '{}'{}{}", given, where,
@@ -175,10 +92,23 @@ std::string to_environment_name(std::string option) {
     return fmt::format("{}{}", kEnvironmentPrefix, option);
 }
 
-void store_environment(po::variables_map& values, std::vector<std::string> const& environment,
-                       po::options_description const& description) {
+/// Options of any command. The environment and files serve several commands in a row, so what is meant for another one is
+/// no mistake there.
+std::vector<std::string> all_names() {
+    std::vector<std::string> names;
+    for (auto const& facts : kCommands) {
+        auto const more = names_of(options_of(facts.command));
+        names.insert(names.end(), more.begin(), more.end());
+    }
+    return names;
+}
+
+bool contains(std::vector<std::string> const& names, std::string const& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+void store_environment(po::variables_map& values, std::vector<std::string> const& environment, po::options_description const& description) {
     std::map<std::string, std::string> option_of;
-    for (auto const& name : names_of(description)) { option_of.emplace(to_environment_name(name), name); }
+    for (auto const& name : all_names()) { option_of.emplace(to_environment_name(name), name); }
+    auto const own = names_of(description);
     po::basic_parsed_options<char> parsed(&description);
     for (auto const& entry : environment) {
         auto const equals = entry.find('=');
@@ -189,23 +119,26 @@ void store_environment(po::variables_map& values, std::vector<std::string> const
             std::vector<std::string> known;
             for (auto const& [variable, option] : option_of) { known.push_back(variable); }
             auto const near = nearest(name, known);
-            refuse(fmt::format("the environment sets {}, which is no option of this command{}", name,
-                               near.empty() ? "" : fmt::format("; did you mean {}?", near)));
+            refuse(fmt::format("the environment sets {}, which is no option of shardwise{}", name, near.empty() ? "" : fmt::format("; did you mean {}?", near)));
         }
-        auto const value = entry.substr(equals + 1);
-        parsed.options.emplace_back(found->second, std::vector<std::string>{value});
+        if (contains(own, found->second)) { parsed.options.emplace_back(found->second, std::vector<std::string>{entry.substr(equals + 1)}); }
     }
-    po::store(parsed, values);
+    try {
+        po::store(parsed, values);
+    } catch (po::error const& error) { refuse(fmt::format("in the environment: {}", error.what())); }
 }
 
 void store_config_file(po::variables_map& values, std::string const& path, po::options_description const& description) {
-    std::ifstream file(path);
-    if (!file) { throw Error(Errc::io, fmt::format("cannot read the configuration file {}", path)); }
+    std::istringstream file(read_text(path));
     try {
-        po::store(po::parse_config_file(file, description), values);
-    } catch (po::unknown_option const& error) {
-        refuse_unknown(error.get_option_name(), fmt::format(" in {}", path), description);
-    }
+        auto parsed = po::parse_config_file(file, description, true);
+        auto const known = all_names();
+        for (auto const& option : parsed.options) {
+            if (option.unregistered && !contains(known, option.string_key)) { refuse_unknown(option.string_key, fmt::format(" in {}", path), description); }
+        }
+        std::erase_if(parsed.options, [](po::option const& option) { return option.unregistered; });
+        po::store(parsed, values);
+    } catch (po::error const& error) { refuse(fmt::format("in {}: {}", path, error.what())); }
 }
 
 /// The values of all sources; what is stored first wins.
@@ -366,7 +299,7 @@ std::string help_text(Command command) {
     }
     auto const& facts = facts_of(command);
     std::ostringstream out;
-    out << fmt::format("shardwise {} {} [options]: {}\n\n", facts.name, facts.arguments, facts.summary);
+    out << fmt::format("shardwise {} {} [options]: {}\n", facts.name, facts.arguments, facts.summary);
     out << options_of(command);
     out << "\nAny option can stand in the file that --config names, or in the environment: SHARDWISE_KV_HEADS is "
            "--kv-heads.\n"

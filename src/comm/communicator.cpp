@@ -63,6 +63,10 @@ Error current_error() {
     } catch (std::exception const& error) { return {Errc::input, error.what()}; }
 }
 
+void end_if_asked() {
+    if (termination_requested()) { throw Error(Errc::peer, "the launcher ended the job, or it was cancelled"); }
+}
+
 void throw_failure(Communicator& communicator, Outcome outcome, std::optional<Error> const& own) {
     std::vector<std::byte> text;
     if (communicator.rank() == outcome.failed_rank && own) {

@@ -86,12 +86,17 @@ Error current_error();
 /// Throws the failed rank's error on every rank. @p own is this rank's error, if it has one.
 [[noreturn]] void throw_failure(Communicator& communicator, Outcome outcome, std::optional<Error> const& own);
 
-/// Runs @p work on every rank; if it fails on any, all throw the error of the lowest rank that failed.
+/// Throws Error peer if the launcher has asked this process to end.
+void end_if_asked();
+
+/// Runs @p work on every rank; if it fails on any, all throw the error of the lowest rank that failed. A job that is asked
+/// to end does so here, before the next step: what has no final name yet never gets one.
 template <class Work>
 void together(Communicator& communicator, Work&& work) {
     std::optional<Error> error;
     try {
         work();
+        end_if_asked();
     } catch (...) { error = current_error(); }
     auto const agreement = communicator.start_agreement(error ? std::optional(error->code()) : std::nullopt);
     auto const outcome = communicator.wait(*agreement);

@@ -22,12 +22,12 @@ bool DirectFlow::feed() {
 
 bool DirectFlow::submit_next() {
     auto const index = static_cast<std::uint32_t>(submitted_);
-    auto const& range = plan_.direct[index].range;
+    auto const& [range, blocks, is_by_runs] = plan_.direct[index];
     auto const id = WorkId{WorkId::Kind::direct, 0, index}.pack();
     if (auto* const reader = readers_.inline_reader_of(range.file); reader != nullptr) {
         if (lanes_.under_way() >= 2 * lanes_.threads()) { return false; }
         ++submitted_;
-        lanes_.submit({id, blocks_of(index), {}, false, reader, range});
+        lanes_.submit({.id = id, .blocks = blocks_of(index), .reader = reader, .range = range, .is_by_runs = is_by_runs && reader->fills_room()});
         return true;
     }
     if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }
@@ -47,7 +47,7 @@ std::span<CopyBlock const> DirectFlow::blocks_of(std::uint32_t index) const {
 
 void DirectFlow::on_read(std::uint32_t index, std::span<std::byte const> data) {
     --reads_under_way_;
-    lanes_.submit({WorkId{WorkId::Kind::direct, 0, index}.pack(), blocks_of(index), data, false, nullptr, {}});
+    lanes_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(), .blocks = blocks_of(index), .source = data});
 }
 
 void DirectFlow::on_placed(std::uint32_t index) {

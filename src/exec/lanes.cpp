@@ -5,17 +5,9 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "convert/runs.hpp"
+
 namespace shardwise {
-namespace {
-
-/// The one place that all of @p size_bytes go to, if the blocks are a single run.
-std::span<std::byte> single_target(std::span<CopyBlock const> blocks, std::uint64_t size_bytes, TensorSpans tensors) {
-    bool const is_single = blocks.size() == 1 && blocks.front().loops.empty() && blocks.front().run_bytes == size_bytes;
-    return is_single ? tensors[blocks.front().tensor].subspan(blocks.front().target, size_bytes)
-                     : std::span<std::byte>();
-}
-
-}  // namespace
 
 std::size_t usable_cores(std::size_t ranks_on_node) {
     cpu_set_t mask;
@@ -39,14 +31,22 @@ Lanes::~Lanes() {
     work_added_.notify_all();
 }
 
+void Lanes::read_runs(PlaceJob const& job) {
+    for (auto const& block : job.blocks) {
+        for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t bytes) {
+            job.reader->read({job.range.file, job.range.begin + source, bytes}, tensors_[block.tensor].subspan(target, bytes));
+        });
+    }
+}
+
 void Lanes::read_and_place(PlaceJob const& job, Room& room) {
-    auto target = single_target(job.blocks, job.range.size_bytes, tensors_);
-    if (target.empty() && room.bytes().empty()) {
+    if (job.is_by_runs) { return read_runs(job); }
+    if (job.reader->fills_room() && room.bytes().empty()) {
         room = Room(room_bytes_);
         rooms_bytes_ += room_bytes_;
     }
-    auto const data = job.reader->read(job.range, target.empty() ? room.bytes() : target);
-    if (data.data() != target.data()) { place(job.blocks, data, tensors_); }
+    auto const data = job.reader->read(job.range, room.bytes());
+    place(job.blocks, data, tensors_);
     std::uint64_t used = 0;
     for (auto const& block : job.blocks) { used += block.bytes(); }
     job.reader->release(data, used);

@@ -24,11 +24,12 @@ namespace shardwise {
 /// One piece of work: blocks out of bytes that were read or received; or, with a reader, read first and then placed.
 struct PlaceJob {
     std::uint64_t id = 0;
-    std::span<CopyBlock const> blocks;
-    std::span<std::byte const> source;  ///< empty with a reader
+    std::span<CopyBlock const> blocks = {};
+    std::span<std::byte const> source = {};  ///< empty with a reader
     bool is_packed = false;             ///< runs follow each other, as messages carry them
     InlineReader* reader = nullptr;
-    FileRange range;                    ///< what the reader is to read; block sources count from its first byte
+    FileRange range = {};               ///< what the reader is to read; block sources count from its first byte
+    bool is_by_runs = false;            ///< the reader reads each run for itself, straight into place
 };
 
 struct PlaceDone {
@@ -68,6 +69,7 @@ class Lanes {
 
     PlaceDone run(PlaceJob const& job, Room& room);
     void read_and_place(PlaceJob const& job, Room& room);
+    void read_runs(PlaceJob const& job);
     void work(std::stop_token const& stop);
     std::optional<PlaceJob> take();
 

@@ -1,8 +1,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <map>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include <unistd.h>
 
@@ -14,7 +15,9 @@ namespace {
 
 class CachedReader final : public InlineReader {
    public:
-    explicit CachedReader(std::span<FileRecord const> files) : files_(files) {}
+    explicit CachedReader(std::span<FileRecord const> files) : files_(files), opened_(files.size()) {}
+
+    bool fills_room() const noexcept override { return true; }
 
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) override {
         auto const& access = opened(range.file);
@@ -37,16 +40,20 @@ class CachedReader final : public InlineReader {
     ReadCounters counters() const noexcept override { return {requests_, bytes_, 0}; }
 
    private:
+    /// Opened by whoever is first; no lock after that, for there is one call a run.
+    struct Opened {
+        std::once_flag once;
+        std::unique_ptr<FileAccess> access;
+    };
+
     FileAccess const& opened(std::uint32_t file) {
-        std::lock_guard const lock(mutex_);
         auto& entry = opened_[file];
-        if (!entry) { entry = std::make_unique<FileAccess>(files_[file], false); }
-        return *entry;
+        std::call_once(entry.once, [&] { entry.access = std::make_unique<FileAccess>(files_[file], false); });
+        return *entry.access;
     }
 
     std::span<FileRecord const> files_;
-    std::mutex mutex_;
-    std::map<std::uint32_t, std::unique_ptr<FileAccess>> opened_;
+    std::vector<Opened> opened_;
     std::atomic<std::uint64_t> requests_ = 0;
     std::atomic<std::uint64_t> bytes_ = 0;
 };

@@ -65,6 +65,8 @@ class MmapReader final : public InlineReader {
    public:
     explicit MmapReader(std::span<FileRecord const> files) : files_(files) {}
 
+    bool fills_room() const noexcept override { return false; }
+
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte>) override {
         auto const& file = mapped(range.file);
         auto const data = file.bytes().subspan(range.begin, range.size_bytes);

@@ -1,11 +1,31 @@
 #include "plan/cost.hpp"
 
+#include <algorithm>
+
+#include "plan/direct_reads.hpp"
+
 namespace shardwise {
+namespace {
+
+/// What waves cost beside the copies: ranks wait for each other, and shared windows have small pages.
+constexpr double kWavePenalty = 2;
+
+/// Whether every rank had better copy its own part of a cached tensor, by the bytes that it would copy each way: the runs
+/// one by one, or with their gaps and then into place; against its stripe in and out again, and its part into place.
+bool is_direct_when_cached(SourceUse const& use, std::int64_t world) noexcept {
+    auto const by_runs = use.used_bytes + use.runs * kCallBytes;
+    auto const with_gaps = use.direct.bytes + use.used_bytes;
+    auto const together = 2 * use.needed.size() / static_cast<std::uint64_t>(world) + use.used_bytes;
+    return static_cast<double>(std::min(by_runs, with_gaps)) <= kWavePenalty * static_cast<double>(together);
+}
+
+}  // namespace
 
 Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexcept {
     Strategy const together = use.is_whole_everywhere ? Strategy::shared : Strategy::cooperative;
     if (input.choice == StrategyChoice::cooperative) { return together; }
-    if (input.choice == StrategyChoice::direct || input.world == 1 || input.is_cached) { return Strategy::direct; }
+    if (input.choice == StrategyChoice::direct || input.world == 1) { return Strategy::direct; }
+    if (input.is_cached) { return is_direct_when_cached(use, input.world) ? Strategy::direct : together; }
 
     auto const& profile = input.profile;
     auto const ranks = static_cast<double>(input.world);

@@ -24,7 +24,7 @@ inline constexpr StorageProfile kColdProfile = {2e9, 20e-6, 8e9};
 struct StrategyInput {
     StrategyChoice choice = StrategyChoice::automatic;
     std::int64_t world = 1;  ///< ranks that share the reading
-    bool is_cached = false;  ///< reading is copying then, and an exchange would only copy once more
+    bool is_cached = false;  ///< reading is copying then
     StorageProfile profile = kColdProfile;
 };
 

@@ -84,7 +84,7 @@ void Demand::add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_s
     auto const use_of = [&](std::uint32_t source) -> SourceUse& {
         if (use_of_source[source] == kNoUse) {
             use_of_source[source] = static_cast<std::uint32_t>(uses_.size());
-            uses_.push_back({source, {}, {~std::uint64_t{0}, 0}, true, {}});
+            uses_.push_back({.source = source, .tensors = {}, .needed = {~std::uint64_t{0}, 0}});
         }
         return uses_[use_of_source[source]];
     };
@@ -100,6 +100,8 @@ void Demand::add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_s
         auto const estimate = estimate_ranges(block, max_gap);
         use.direct.ranges += estimate.ranges;
         use.direct.bytes += estimate.bytes;
+        use.used_bytes += block.bytes();
+        use.runs += block.runs();
     }
 }
 

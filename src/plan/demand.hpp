@@ -29,6 +29,8 @@ struct SourceUse {
     ByteRange needed = {};                ///< bytes of the stored tensor that some rank needs, as one range
     bool is_whole_everywhere = true;      ///< every rank needs all of it
     RangeEstimate direct = {};            ///< what the rank with the largest part reads if it reads for itself
+    std::uint64_t used_bytes = 0;         ///< of that, without the gaps
+    std::uint64_t runs = 0;               ///< pieces that those are in
 };
 
 struct DemandOptions {

@@ -40,6 +40,15 @@ void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> nee
     }
 }
 
+void DirectReads::finish(std::span<FileFacts const> facts) {
+    for (auto& read : reads) {
+        auto const parts = std::span(blocks).subspan(read.blocks.first, read.blocks.count);
+        std::uint64_t runs = 0;
+        for (auto const& block : parts) { runs += block.runs(); }
+        read.is_by_runs = facts[read.range.file].is_cached() && runs * kCallBytes <= read.range.size_bytes + kCallBytes;
+    }
+}
+
 bool DirectReads::extend_last(std::uint32_t file, ByteRange range) {
     if (reads.empty()) { return false; }
     auto& last = reads.back().range;

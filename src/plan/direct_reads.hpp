@@ -17,6 +17,10 @@ struct ReadLimits {
     std::uint64_t request_bytes = 4ULL << 20U;   ///< a multiple of kSlotAlignment
 };
 
+/// To read from the page cache is to copy, and a system call takes about as long as copying this many bytes. So many runs
+/// are read one by one, straight into place, while that costs less than to copy the gaps, too.
+inline constexpr std::uint64_t kCallBytes = 4096;
+
 /// Collects direct reads, in plan order.
 class DirectReads {
    public:
@@ -25,6 +29,9 @@ class DirectReads {
     /// Adds what this rank needs of one stored tensor.
     /// @param blocks sources count from the tensor's first byte, ordered by it.
     void add(TensorRecord const& stored, std::span<CopyBlock const> blocks);
+
+    /// Decides which reads go by runs, after all have been added.
+    void finish(std::span<FileFacts const> facts);
 
     std::vector<DirectRead> reads;
     std::vector<CopyBlock> blocks;

@@ -58,11 +58,18 @@ void count_strategy(StrategyBytes& sums, Strategy strategy, std::uint64_t bytes)
 void fill_totals(Plan& plan) {
     auto& totals = plan.totals;
     for (auto const& direct : plan.direct) {
-        totals.read_bytes += direct.range.size_bytes;
-        totals.over_read_bytes += direct.range.size_bytes;
+        auto const blocks = std::span(plan.direct_blocks).subspan(direct.blocks.first, direct.blocks.count);
+        std::uint64_t used = 0;
+        std::uint64_t runs = 0;
+        for (auto const& block : blocks) {
+            used += block.bytes();
+            runs += block.runs();
+        }
+        auto const read = direct.is_by_runs ? used : direct.range.size_bytes;
+        totals.read_bytes += read;
+        totals.over_read_bytes += read - used;
+        totals.requests += direct.is_by_runs ? runs : 1;
     }
-    for (auto const& block : plan.direct_blocks) { totals.over_read_bytes -= block.bytes(); }
-    totals.requests = plan.direct.size();
     std::uint64_t message_bytes = 0;
     for (auto const& wave : plan.waves) {
         totals.requests += wave.reads.size();
@@ -185,6 +192,7 @@ Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOpt
             builder.add(i, stored, use.needed);
         }
     }
+    direct.finish(plan.facts);
     auto const waves = builder.finish();
     plan.direct = std::move(direct.reads);
     plan.direct_blocks = std::move(direct.blocks);

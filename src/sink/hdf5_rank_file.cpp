@@ -1,7 +1,10 @@
 // The only place that includes <hdf5.h>: serial C API, metadata and data of one rank's file.
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -31,6 +34,18 @@ using TypeId = Hid<H5Tclose>;
 using PropertiesId = Hid<H5Pclose>;
 using AttributeId = Hid<H5Aclose>;
 
+/// The system's words within a message of HDF5, which spreads time, file and buffer over several lines; all of it, on one
+/// line, if there are none.
+std::string system_words(std::string text) {
+    constexpr std::string_view kBefore = "error message = '";
+    auto const before = text.find(kBefore);
+    auto const begin = before + kBefore.size();
+    auto const end = before == std::string::npos ? before : text.find('\'', begin);
+    if (end != std::string::npos) { return text.substr(begin, end - begin); }
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    return text;
+}
+
 /// The innermost message of HDF5's error stack, which holds the system's words.
 std::string error_text() {
     std::string text = "HDF5 gives no reason";
@@ -40,7 +55,7 @@ std::string error_text() {
     };
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep, &text);
     H5Eclear2(H5E_DEFAULT);
-    return text;
+    return system_words(std::move(text));
 }
 
 /// HDF5 returns a negative number for failure.
