@@ -7,7 +7,9 @@ namespace po = boost::program_options;
 
 constexpr unsigned kHelpWidth = 110;
 
-po::options_description group_of(char const* title) { return po::options_description(title, kHelpWidth, kHelpWidth / 2); }
+po::options_description group_of(char const* title) {
+    return po::options_description(title, kHelpWidth, kHelpWidth / 2);
+}
 
 auto text_of(char const* form) { return po::value<std::string>()->value_name(form); }
 auto text_of(char const* form, char const* otherwise) { return text_of(form)->default_value(otherwise); }
@@ -18,12 +20,15 @@ auto number_of(char const* form) { return po::value<T>()->value_name(form); }
 po::options_description mapping_options() {
     auto group = group_of("What to load, and how it is cut");
     group.add_options()
-        ("tp", number_of<std::int64_t>("N"), "ranks that share one copy of the model (load: all ranks, divided by --dp)")
+        ("tp", number_of<std::int64_t>("N"),
+         "ranks that share one copy of the model (load: all ranks, divided by --dp)")
         ("dp", number_of<std::int64_t>("N")->default_value(1), "copies of the model; rank = copy * tp + tp rank")
         ("plan", text_of("NAME", "tp"), "named plan of the architecture, such as ep or packed")
-        ("arch", text_of("NAME|FILE"), "architecture by name, or a description of your own by file (default: by config.json)")
+        ("arch", text_of("NAME|FILE"),
+         "architecture by name, or a description of your own by file (default: by config.json)")
         ("kv-heads", text_of("cut|replicate", "cut"),
-         "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share whole heads")
+         "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
+         "whole heads")
         ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
         ("include", patterns(), "only parameters whose name fits this shell pattern (may be repeated)")
         ("exclude", patterns(), "no parameters whose name fits this one (may be repeated)")
@@ -35,7 +40,8 @@ po::options_description reading_options() {
     auto group = group_of("How bytes get there");
     group.add_options()
         ("strategy", text_of("auto|direct|cooperative", "auto"),
-         "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by cost, tensor by tensor")
+         "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by "
+         "cost, tensor by tensor")
         ("staging", text_of("SIZE", "256MiB"), "most memory of a rank beside its tensors");
     return group;
 }
@@ -46,9 +52,12 @@ po::options_description load_options() {
         ("io", text_of("auto|mmap|uring|pread", "auto"), "how files are read; auto decides file by file")
         ("transport", text_of("auto|shm|mpi", "auto"), "between ranks: memory shared inside a node, or messages")
         ("device", text_of("auto|host", "auto"), "where the tensors are to lie")
-        ("lanes", number_of<std::size_t>("N")->default_value(0), "threads of a rank that copy (0: by the cores it may use, at most 4)")
-        ("deadline", number_of<std::int64_t>("SECONDS")->default_value(300), "how long to wait for other ranks before giving up")
-        ("out", text_of("DIR"), "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
+        ("lanes", number_of<std::size_t>("N")->default_value(0),
+         "threads of a rank that copy (0: by the cores it may use, at most 4)")
+        ("deadline", number_of<std::int64_t>("SECONDS")->default_value(300),
+         "how long to wait for other ranks before giving up")
+        ("out", text_of("DIR"),
+         "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
         ("format", text_of("safetensors|hdf5", "safetensors"), "of the files in --out")
         ("verify", po::bool_switch(), "read the checkpoint a second time and compare digests with what the ranks hold")
         ("stats", text_of("FILE"), "write the figures of all ranks to this file as JSON")

@@ -77,7 +77,8 @@ std::vector<std::string> names_of(po::options_description const& description) {
     return names;
 }
 
-[[noreturn]] void refuse_unknown(std::string const& given, std::string const& where, po::options_description const& description) {
+[[noreturn]] void refuse_unknown(std::string const& given, std::string const& where,
+                                 po::options_description const& description) {
     auto name = given.substr(0, given.find('='));
     name.erase(0, name.find_first_not_of('-'));
     auto const near = nearest(name, names_of(description));
@@ -92,8 +93,8 @@ std::string to_environment_name(std::string option) {
     return fmt::format("{}{}", kEnvironmentPrefix, option);
 }
 
-/// Options of any command. The environment and files serve several commands in a row, so what is meant for another one is
-/// no mistake there.
+/// Options of any command. The environment and files serve several commands in a row, so what is meant for another one
+/// is no mistake there.
 std::vector<std::string> all_names() {
     std::vector<std::string> names;
     for (auto const& facts : kCommands) {
@@ -103,9 +104,12 @@ std::vector<std::string> all_names() {
     return names;
 }
 
-bool contains(std::vector<std::string> const& names, std::string const& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool contains(std::vector<std::string> const& names, std::string const& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
 
-void store_environment(po::variables_map& values, std::vector<std::string> const& environment, po::options_description const& description) {
+void store_environment(po::variables_map& values, std::vector<std::string> const& environment,
+                       po::options_description const& description) {
     std::map<std::string, std::string> option_of;
     for (auto const& name : all_names()) { option_of.emplace(to_environment_name(name), name); }
     auto const own = names_of(description);
@@ -119,9 +123,12 @@ void store_environment(po::variables_map& values, std::vector<std::string> const
             std::vector<std::string> known;
             for (auto const& [variable, option] : option_of) { known.push_back(variable); }
             auto const near = nearest(name, known);
-            refuse(fmt::format("the environment sets {}, which is no option of shardwise{}", name, near.empty() ? "" : fmt::format("; did you mean {}?", near)));
+            refuse(fmt::format("the environment sets {}, which is no option of shardwise{}", name,
+                               near.empty() ? "" : fmt::format("; did you mean {}?", near)));
         }
-        if (contains(own, found->second)) { parsed.options.emplace_back(found->second, std::vector<std::string>{entry.substr(equals + 1)}); }
+        if (contains(own, found->second)) {
+            parsed.options.emplace_back(found->second, std::vector<std::string>{entry.substr(equals + 1)});
+        }
     }
     try {
         po::store(parsed, values);
@@ -134,7 +141,9 @@ void store_config_file(po::variables_map& values, std::string const& path, po::o
         auto parsed = po::parse_config_file(file, description, true);
         auto const known = all_names();
         for (auto const& option : parsed.options) {
-            if (option.unregistered && !contains(known, option.string_key)) { refuse_unknown(option.string_key, fmt::format(" in {}", path), description); }
+            if (option.unregistered && !contains(known, option.string_key)) {
+                refuse_unknown(option.string_key, fmt::format(" in {}", path), description);
+            }
         }
         std::erase_if(parsed.options, [](po::option const& option) { return option.unregistered; });
         po::store(parsed, values);

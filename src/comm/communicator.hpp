@@ -89,8 +89,8 @@ Error current_error();
 /// Throws Error peer if the launcher has asked this process to end.
 void end_if_asked();
 
-/// Runs @p work on every rank; if it fails on any, all throw the error of the lowest rank that failed. A job that is asked
-/// to end does so here, before the next step: what has no final name yet never gets one.
+/// Runs @p work on every rank; if it fails on any, all throw the error of the lowest rank that failed. A job that is
+/// asked to end does so here, before the next step: what has no final name yet never gets one.
 template <class Work>
 void together(Communicator& communicator, Work&& work) {
     std::optional<Error> error;

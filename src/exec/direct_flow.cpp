@@ -27,7 +27,11 @@ bool DirectFlow::submit_next() {
     if (auto* const reader = readers_.inline_reader_of(range.file); reader != nullptr) {
         if (lanes_.under_way() >= 2 * lanes_.threads()) { return false; }
         ++submitted_;
-        lanes_.submit({.id = id, .blocks = blocks_of(index), .reader = reader, .range = range, .is_by_runs = is_by_runs && reader->fills_room()});
+        lanes_.submit({.id = id,
+                       .blocks = blocks_of(index),
+                       .reader = reader,
+                       .range = range,
+                       .is_by_runs = is_by_runs && reader->fills_room()});
         return true;
     }
     if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }

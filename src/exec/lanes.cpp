@@ -34,7 +34,8 @@ Lanes::~Lanes() {
 void Lanes::read_runs(PlaceJob const& job) {
     for (auto const& block : job.blocks) {
         for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t bytes) {
-            job.reader->read({job.range.file, job.range.begin + source, bytes}, tensors_[block.tensor].subspan(target, bytes));
+            job.reader->read({job.range.file, job.range.begin + source, bytes},
+                             tensors_[block.tensor].subspan(target, bytes));
         });
     }
 }

@@ -168,7 +168,10 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
 
 void WaveFlow::place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed) {
     auto const index = static_cast<std::uint32_t>(agreed_ - 1);
-    lanes_.submit({.id = WorkId{WorkId::Kind::wave, index, receive}.pack(), .blocks = blocks_of(index, receive), .source = bytes, .is_packed = is_packed});
+    lanes_.submit({.id = WorkId{WorkId::Kind::wave, index, receive}.pack(),
+                   .blocks = blocks_of(index, receive),
+                   .source = bytes,
+                   .is_packed = is_packed});
 }
 
 bool WaveFlow::exchange() {

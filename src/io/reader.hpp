@@ -73,7 +73,8 @@ class InlineReader {
     /// True if read() always fills @p room, so that reading short runs straight into place pays.
     virtual bool fills_room() const noexcept = 0;
 
-    /// The bytes of @p range: in the first bytes of @p room, which is as long at least, or in memory of the reader's own.
+    /// The bytes of @p range: in the first bytes of @p room, which is as long at least, or in memory of the reader's
+    /// own.
     /// @throws Error as Reader.
     virtual std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) = 0;
 

@@ -10,8 +10,9 @@ namespace {
 /// What waves cost beside the copies: ranks wait for each other, and shared windows have small pages.
 constexpr double kWavePenalty = 2;
 
-/// Whether every rank had better copy its own part of a cached tensor, by the bytes that it would copy each way: the runs
-/// one by one, or with their gaps and then into place; against its stripe in and out again, and its part into place.
+/// Whether every rank had better copy its own part of a cached tensor, by the bytes that it would copy each way: the
+/// runs one by one, or with their gaps and then into place; against its stripe in and out again, and its part into
+/// place.
 bool is_direct_when_cached(SourceUse const& use, std::int64_t world) noexcept {
     auto const by_runs = use.used_bytes + use.runs * kCallBytes;
     auto const with_gaps = use.direct.bytes + use.used_bytes;

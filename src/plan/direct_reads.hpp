@@ -17,8 +17,8 @@ struct ReadLimits {
     std::uint64_t request_bytes = 4ULL << 20U;   ///< a multiple of kSlotAlignment
 };
 
-/// To read from the page cache is to copy, and a system call takes about as long as copying this many bytes. So many runs
-/// are read one by one, straight into place, while that costs less than to copy the gaps, too.
+/// To read from the page cache is to copy, and a system call takes about as long as copying this many bytes. So many
+/// runs are read one by one, straight into place, while that costs less than to copy the gaps, too.
 inline constexpr std::uint64_t kCallBytes = 4096;
 
 /// Collects direct reads, in plan order.

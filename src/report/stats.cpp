@@ -109,7 +109,9 @@ double read_per_needed(JobFacts const& facts, std::span<RankStats const> ranks) 
 /// Seconds of the slowest rank until it held its tensors: checking and writing them comes after.
 double load_seconds(std::span<RankStats const> ranks) {
     double slowest = 0;
-    for (auto const& rank : ranks) { slowest = std::max(slowest, rank.total_seconds - rank.verify_seconds - rank.write_seconds); }
+    for (auto const& rank : ranks) {
+        slowest = std::max(slowest, rank.total_seconds - rank.verify_seconds - rank.write_seconds);
+    }
     return slowest;
 }
 
@@ -225,11 +227,14 @@ std::string stats_table(JobFacts const& facts, std::span<RankStats const> ranks)
                     facts.mesh.world(), facts.mesh.world() == 1 ? "" : "s", facts.mesh.tp, facts.mesh.dp);
     text += fmt::format("  {:<16}{:>12}{:>12}{:>12}\n", "per rank", "min", "mean", "max");
     for (auto const& figure : kFigures) { text += figure_row(figure, ranks); }
-    text += fmt::format("  loaded {} in {}: {}; read {:.3f} x the bytes needed once\n", format_bytes(stored), format_seconds(seconds),
-                        format_rate(stored, seconds), read_per_needed(facts, ranks));
-    text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}\n", format_bytes(facts.strategy_bytes.direct),
-                        format_bytes(facts.strategy_bytes.cooperative), format_bytes(facts.strategy_bytes.shared), facts.transport);
-    for (auto const& [name, reader] : sum_readers(ranks)) { text += fmt::format("  {}: {} in {} requests\n", name, format_bytes(reader.bytes), reader.requests); }
+    text += fmt::format("  loaded {} in {}: {}; read {:.3f} x the bytes needed once\n", format_bytes(stored),
+                        format_seconds(seconds), format_rate(stored, seconds), read_per_needed(facts, ranks));
+    text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}\n",
+                        format_bytes(facts.strategy_bytes.direct), format_bytes(facts.strategy_bytes.cooperative),
+                        format_bytes(facts.strategy_bytes.shared), facts.transport);
+    for (auto const& [name, reader] : sum_readers(ranks)) {
+        text += fmt::format("  {}: {} in {} requests\n", name, format_bytes(reader.bytes), reader.requests);
+    }
     text += file_lines(facts.files);
     for (auto const& note : facts.notes) { text += fmt::format("  note: {}\n", note); }
     return text;

@@ -34,8 +34,8 @@ using TypeId = Hid<H5Tclose>;
 using PropertiesId = Hid<H5Pclose>;
 using AttributeId = Hid<H5Aclose>;
 
-/// The system's words within a message of HDF5, which spreads time, file and buffer over several lines; all of it, on one
-/// line, if there are none.
+/// The system's words within a message of HDF5, which spreads time, file and buffer over several lines; all of it, on
+/// one line, if there are none.
 std::string system_words(std::string text) {
     constexpr std::string_view kBefore = "error message = '";
     auto const before = text.find(kBefore);

@@ -10,7 +10,8 @@ RANKS = SOURCE / "launch/ranks"
 
 
 def launch(*arguments, **env):
-    return subprocess.run(list(map(str, arguments)), env={**os.environ, **MPI_ENVIRONMENT, **env}, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, **MPI_ENVIRONMENT, **env}
+    return subprocess.run(list(map(str, arguments)), env=environment, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def test_ranks_passes_on_the_status_and_arguments_with_spaces():
 
 
 def test_ranks_binds_to_hosts_and_carries_the_environment(echo_as):
-    result = launch(RANKS, "--hosts", "a:4,b:4", "--env", "FOO", "program", "--json", SHARDWISE_IO="uring", **echo_as("mpirun"))
+    result = launch(RANKS, "--hosts", "a:4,b:4", "--env", "FOO", "program", "--json",
+                    SHARDWISE_IO="uring", **echo_as("mpirun"))
     words = result.stdout.split("\n")
     assert words[words.index("--host") + 1] == "a:4,b:4"
     assert words[words.index("--bind-to") + 1] == "numa"
@@ -61,7 +63,8 @@ def test_ranks_refuses(arguments, complaint):
 
 
 def test_the_batch_script_starts_load_with_all_options(echo_as):
-    result = launch(SOURCE / "launch/slurm.sbatch", "/models/llama", "--tp", 8, "--out", "/scratch/a b", BIN=str(BIN / "shardwise"), **echo_as("srun"))
+    result = launch(SOURCE / "launch/slurm.sbatch", "/models/llama", "--tp", 8, "--out", "/scratch/a b",
+                    BIN=str(BIN / "shardwise"), **echo_as("srun"))
     assert result.returncode == 0, result.stderr
     words = result.stdout.split("\n")
     assert "--kill-on-bad-exit=1" in words

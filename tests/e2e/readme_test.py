@@ -23,25 +23,32 @@ def test_the_example_architecture_loads(shardwise, tmp_path):
     safetensors.save_file(stored, checkpoint / "model.safetensors")
     (checkpoint / "config.json").write_text(json.dumps({"model_type": "nano"}))
 
-    shardwise.check("load", checkpoint, "--arch", tmp_path / "nano.json", "--verify", "--out", tmp_path / "out", ranks=4)
+    architecture = tmp_path / "nano.json"
+    shardwise.check("load", checkpoint, "--arch", architecture, "--verify", "--out", tmp_path / "out", ranks=4)
 
     query, key, value = numpy.split(stored["transformer.h.0.attn.qkv.weight"], 3)
     for rank in range(4):
         held = safetensors.load_file(tmp_path / f"out/model-rank-{rank}-part-0.safetensors")
-        expected = {f"model.layers.0.attn.{name}_proj.weight": numpy.split(whole, 4)[rank] for name, whole in zip("qkv", (query, key, value))}
-        expected["model.layers.0.attn.o_proj.weight"] = numpy.split(stored["transformer.h.0.attn.o_proj.weight"], 4, axis=1)[rank]
+        expected = {f"model.layers.0.attn.{name}_proj.weight": numpy.split(whole, 4)[rank]
+                    for name, whole in zip("qkv", (query, key, value))}
+        output = stored["transformer.h.0.attn.o_proj.weight"]
+        expected["model.layers.0.attn.o_proj.weight"] = numpy.split(output, 4, axis=1)[rank]
         assert held.keys() == expected.keys()
         for name, tensor in expected.items():
             numpy.testing.assert_array_equal(held[name], tensor, err_msg=f"{name} on rank {rank}")
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\b(?:launch|configs|bench|include|tests)/[\w./-]*\w", README))))
+PATHS = re.findall(r"\b(?:launch|configs|bench|include|tests)/[\w./-]*\w", README)
+
+
+@pytest.mark.parametrize("path", sorted(set(PATHS)))
 def test_named_files_exist(path):
     assert (SOURCE / path).exists()
 
 
 def test_every_option_that_readme_names_is_one(shardwise):
-    options = set(re.findall(r"--[a-z][a-z-]+", shardwise.check("load", "--help").stdout + shardwise.check("plan", "--help").stdout))
+    help_text = shardwise.check("load", "--help").stdout + shardwise.check("plan", "--help").stdout
+    options = set(re.findall(r"--[a-z][a-z-]+", help_text))
     of_other_programs = {"--hosts", "--hostfile", "--nodes", "--install", "--prefix"}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - of_other_programs <= options
 

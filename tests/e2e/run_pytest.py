@@ -19,5 +19,6 @@ class Count:
 
 
 count = Count()
-status = pytest.main(["-q", "-rs", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed", *sys.argv[1:]], plugins=[count])
+options = ["-q", "-rs", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed"]
+status = pytest.main([*options, *sys.argv[1:]], plugins=[count])
 sys.exit(SKIPPED if status == 0 and count.passed == 0 and count.skipped else status)

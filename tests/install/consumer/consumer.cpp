@@ -13,12 +13,15 @@ std::size_t load(char const* checkpoint, MPI_Comm comm) {
     auto const architecture = shardwise::Architecture::for_config(catalog.config_json());
     shardwise::PlanOptions options;
     options.mesh.tp = context.size();
-    auto const plan = shardwise::make_plan(catalog, architecture, options, context.rank(), shardwise::probe_files(catalog, context));
+    auto const plan =
+        shardwise::make_plan(catalog, architecture, options, context.rank(), shardwise::probe_files(catalog, context));
 
     auto materialization = shardwise::spawn_tp_materialize(plan, context);
     std::size_t count = 0;
     while (auto tensor = materialization.next()) {
-        if (tensor->info->name != plan.tensors[count].name || tensor->bytes.size() != tensor->info->size_bytes) { return 0; }
+        if (tensor->info->name != plan.tensors[count].name || tensor->bytes.size() != tensor->info->size_bytes) {
+            return 0;
+        }
         ++count;
     }
     auto const store = materialization.wait();
