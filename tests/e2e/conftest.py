@@ -17,30 +17,56 @@ MPI_ENVIRONMENT = {
 }
 
 
+def environment(extra=None):
+    """That of this process without SHARDWISE_ variables, which would be options of the program."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWISE_")}
+    return {**own, **MPI_ENVIRONMENT, **(extra or {})}
+
+
 class Shardwise:
     """The command under test. Every call has a deadline: a hanging job is a failure, not a wait."""
 
     DEADLINE_SECONDS = 60
 
-    def command(self, *arguments, ranks=None):
-        program = [str(BIN / "shardwise"), *map(str, arguments)]
+    def command(self, *arguments, ranks=None, wrapper=()):
+        """The argument list; ranks=None runs without mpirun. Each rank starts as an argument of the wrapper."""
+        program = [*map(str, wrapper), str(BIN / "shardwise"), *map(str, arguments)]
         return program if ranks is None else [MPIRUN, "-n", str(ranks), *program]
 
-    def run(self, *arguments, ranks=None, env=None, timeout=DEADLINE_SECONDS):
-        """Runs to the end, whatever the status; ranks=None runs without mpirun."""
-        return subprocess.run(self.command(*arguments, ranks=ranks), env={**os.environ, **MPI_ENVIRONMENT, **(env or {})},
+    def run(self, *arguments, ranks=None, wrapper=(), env=None, timeout=DEADLINE_SECONDS):
+        """Runs to the end, whatever the status."""
+        return subprocess.run(self.command(*arguments, ranks=ranks, wrapper=wrapper), env=environment(env),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
 
-    def check(self, *arguments, ranks=None, env=None, timeout=DEADLINE_SECONDS):
+    def check(self, *arguments, ranks=None, wrapper=(), env=None, timeout=DEADLINE_SECONDS):
         """Runs and fails the test unless the status is 0."""
-        result = self.run(*arguments, ranks=ranks, env=env, timeout=timeout)
+        result = self.run(*arguments, ranks=ranks, wrapper=wrapper, env=env, timeout=timeout)
         assert result.returncode == 0, f"{' '.join(map(str, arguments))}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
+
+    def start(self, *arguments, ranks, wrapper=(), env=None):
+        """Starts a job and returns at once; the caller waits for it."""
+        return subprocess.Popen(self.command(*arguments, ranks=ranks, wrapper=wrapper), env=environment(env),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def make_checkpoint(folder, **sizes):
+    """A made-up checkpoint; sizes are the generator's options: arch="mixtral", kv_heads=3."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in sizes.items() if value is not True]
+    options += [f"--{name.replace('_', '-')}" for name, value in sizes.items() if value is True]
+    subprocess.run([str(BIN / "make_checkpoint"), str(folder), *options], env=environment(), check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def shardwise():
     return Shardwise()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A Llama of two layers in four files; tests that change it copy it first."""
+    return make_checkpoint(tmp_path_factory.mktemp("tiny") / "llama")
 
 
 @pytest.fixture(scope="session")
