@@ -147,7 +147,6 @@ bool contains_any(std::string const& key, std::vector<std::string> const& names)
 
 std::vector<Bucket> apply(PermuteForRope const& op, std::vector<Bucket> buckets, Rule const& rule) {
     constexpr std::size_t kRankWithoutRows = 3;  // stacked tensors pass unchanged, as in the reference
-    name_entries(buckets, rule);
     for (auto& bucket : buckets) {
         if (bucket.tensors.size() != 1) { refuse(fmt::format("takes one tensor for '{}', got {}", bucket.key, bucket.tensors.size())); }
         bucket.is_list = false;
@@ -157,6 +156,7 @@ std::vector<Bucket> apply(PermuteForRope const& op, std::vector<Bucket> buckets,
         auto const heads = rule.size_of(contains_any(bucket.key, op.kv_names) ? op.kv_heads : op.heads);
         tensor = interleave_of(std::move(tensor), 0, heads, op.inverse);
     }
+    name_entries(buckets, rule);  // last: names are looked for in what an entry is called before
     return buckets;
 }
 
