@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -60,6 +61,7 @@ class Parser {
                 if (__builtin_mul_overflow(value, atom(), &value)) { refuse("overflows"); }
             } else if (take('/')) {
                 auto const divisor = atom();
+                if (divisor == -1 && value == std::numeric_limits<std::int64_t>::min()) { refuse("overflows"); }
                 if (divisor == 0 || value % divisor != 0) { refuse(fmt::format("{} / {} does not come out even", value, divisor)); }
                 value /= divisor;
             } else {
