@@ -59,8 +59,8 @@ def test_every_config_follows_the_schema(path):
 def properties(schema, at=""):
     """Every property that some object of the schema may have, with the path to it."""
     if isinstance(schema, dict):
-        for name, value in schema.get("properties", {}).items() if isinstance(schema.get("properties"), dict) else ():
-            if "type" in schema:  # not the branches of an anyOf, which only narrow what is described elsewhere
+        if "type" in schema:  # the branches of an anyOf only narrow what is described elsewhere
+            for name, value in schema.get("properties", {}).items():
                 yield f"{at}/{name}", value
         for key, value in schema.items():
             yield from properties(value, f"{at}/{key}")
@@ -109,7 +109,8 @@ def with_plan_rule(rule):
 RIGHT = {
     "the least there can be": {"family": "f", "model_types": [], "plans": {"tp": {}}},
     "every key": {
-        "$schema": "schema.json", "family": "f", "about": "a", "model_types": "t", "model_classes": ["C"], "base": "model",
+        "$schema": "schema.json", "family": "f", "about": "a", "base": "model",
+        "model_types": "t", "model_classes": ["C"],
         "sizes": {"a": "rows * (2 + 1)"}, "ignore": "inv_freq$", "tied": {"a": "b"},
         "heads": {"query": ["q"], "key_value": "k"},
         "transforms": [
@@ -129,9 +130,15 @@ RIGHT = {
                                                   "names": "a", "kv_names": ["b"], "inverse": False}]},
         ],
         "plans": {
-            "tp": {"about": "a", "base": {"a": {"shard": 0}, "b": {"packed": {"dim": 1, "blocks": ["rows", {"size": "rows"},
-                                                                                                   {"size": "2", "heads": "query"}]}},
-                                          "c": {"packed": {"blocks": ["4"]}}}, "head": {"d": "rowwise"}},
+            "tp": {
+                "about": "a",
+                "base": {
+                    "a": {"shard": 0},
+                    "b": {"packed": {"dim": 1, "blocks": ["rows", {"size": "rows"}, {"size": "2", "heads": "query"}]}},
+                    "c": {"packed": {"blocks": ["4"]}},
+                },
+                "head": {"d": "rowwise"},
+            },
             "ep": {"extends": "tp"},
         },
     },
@@ -208,24 +215,22 @@ def test_schema_and_program_refuse_a_wrong_file(shardwise, checkpoint, tmp_path,
 MODEL_TYPES = [(path.stem, model_type) for path in CONFIGS for model_type in load(path)["model_types"]]
 
 
-def rules_of(plan):
-    return {name: rule for name, rule in plan.items() if name != "embed_tokens"}
-
-
 def differences(model_type, what, ours, theirs, also=()):
-    """One line for every key whose values are not the same. A rule that a sibling in `also` has may stand here, too: a
-    family has one plan, and what a model type lacks the rule matches nothing of."""
+    """One line for every key whose values are not the same. A rule that a sibling in `also` has may stand here, too:
+    a family has one plan, and a rule for what a model type lacks matches nothing."""
     def is_a_siblings(key):
         return key not in theirs and any(sibling.get(key) == ours[key] for sibling in also)
 
     return [f"{model_type}: {what}: {key}: config has {ours.get(key)}, reference has {theirs.get(key)}"
-            for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key) and not is_a_siblings(key)]
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key) != theirs.get(key) and not is_a_siblings(key)]
 
 
 # Styles that are cut alike: what they differ in is communication, which a loader does not do.
-PLACEMENT_OF = {"colwise_gather_output": "colwise", "colwise_rep": "colwise", "rowwise_split_input": "rowwise", "rowwise_rep": "rowwise"}
-UNCUT = {"replicate", "sequence_parallel", "replicated_with_grad_allreduce", "mla_kv_a_proj", "all_reduce", "moe_tp_experts",
-         "moe_identity_expert", "local_params", "ep_dispatch_experts"}
+PLACEMENT_OF = {"colwise_gather_output": "colwise", "colwise_rep": "colwise",
+                "rowwise_split_input": "rowwise", "rowwise_rep": "rowwise"}
+UNCUT = {"replicate", "sequence_parallel", "replicated_with_grad_allreduce", "mla_kv_a_proj", "all_reduce",
+         "moe_tp_experts", "moe_identity_expert", "local_params", "ep_dispatch_experts"}
 
 
 def placements(rules):
@@ -242,7 +247,7 @@ def normal_transform(rule):
     kind = next(key for key in ("convert", "rename", "rename_group", "rename_offset") if key in rule)
     result = {"kind": kind, "sources": as_list(rule[kind]), "targets": as_list(rule["to"])}
     if "ops" in rule:
-        result["operations"] = [{"op": op["op"], "params": {key: value for key, value in op.items() if key != "op"}} for op in rule["ops"]]
+        result["operations"] = [{"op": op.pop("op"), "params": op} for op in copy.deepcopy(rule["ops"])]
     return result
 
 
@@ -255,7 +260,9 @@ def normal_reference(rule):
 
 def conversions(reference, key):
     entry = reference["conversions"].get(key, {"transforms": []})
-    return conversions(reference, entry["alias_of"]) if "alias_of" in entry else [normal_reference(rule) for rule in entry["transforms"]]
+    if "alias_of" in entry:
+        return conversions(reference, entry["alias_of"])
+    return [normal_reference(rule) for rule in entry["transforms"]]
 
 
 @pytest.mark.parametrize("family, model_type", MODEL_TYPES, ids=[model_type for _, model_type in MODEL_TYPES])
@@ -268,11 +275,11 @@ class TestAgainstTheReference:
         model = reference["models"][model_type]
         head = model["classes"][model["causal_lm"]].get("tp_plan", {})
         siblings = [placements(reference["models"][sibling].get("tp_plan", {})) for sibling in config["model_types"]]
-        found = differences(model_type, "plan tp, base", placements(rules_of(config["plans"]["tp"].get("base", {}))),
-                            placements(model.get("tp_plan", {})), also=siblings)
-        found += differences(model_type, "plan tp, head", placements(config["plans"]["tp"].get("head", {})), placements(head))
-        if "ep_plan" in model or "ep" in config["plans"]:
-            found += differences(model_type, "plan ep", config["plans"].get("ep", {}).get("base", {}), model.get("ep_plan", {}))
+        tp, ep = config["plans"]["tp"], config["plans"].get("ep", {})
+        found = differences(model_type, "plan tp, base", placements(tp.get("base", {})), placements(model.get("tp_plan", {})),
+                            also=siblings)
+        found += differences(model_type, "plan tp, head", placements(tp.get("head", {})), placements(head))
+        found += differences(model_type, "plan ep", ep.get("base", {}), model.get("ep_plan", {}))
         assert not found, "\n".join(found)
 
     def test_the_conversions_are_the_same(self, reference, family, model_type):
@@ -342,7 +349,8 @@ def in_our_words(rule):
     return result, missing
 
 
-def test_the_format_can_say_every_conversion_of_the_reference_but_those_listed(reference, shardwise, checkpoint, tmp_path):
+def test_the_format_can_say_every_conversion_of_the_reference_but_those_listed(
+        reference, shardwise, checkpoint, tmp_path):
     rules, lacking = [], {}
     for key, entry in reference["conversions"].items():
         for rule in entry.get("transforms", []):

@@ -215,7 +215,8 @@ TEST(Sizes, DefinedByThemselvesAreRefused) {
 
 TEST(ModelConfig, TakesTheFactsThatMappingNeeds) {
     ModelConfig const config(
-        R"({"model_type": "llama", "architectures": ["LlamaForCausalLM", "X"], "tie_word_embeddings": true, "a": 3, "f": 2.0, "t": "4"})");
+        R"({"model_type": "llama", "architectures": ["LlamaForCausalLM", "X"], "tie_word_embeddings": true, )"
+        R"("a": 3, "f": 2.0, "t": "4"})");
     EXPECT_EQ(config.model_type(), "llama");
     EXPECT_EQ(config.model_class(), "LlamaForCausalLM");
     EXPECT_TRUE(config.ties_embeddings());

@@ -74,7 +74,8 @@ TEST(Conversion, ExpertsAndQkvOfEveryLayerHaveTheExactValues) {
 TEST(Conversion, ChunkedAndPermutedQkv) {
     auto const stored = stored_tensors({{"attn.qkv.weight", {24, 1}}});
     Model const model(stored, architecture_of(R"({"convert": "qkv", "to": ["q_proj", "k_proj", "v_proj"],
-                          "ops": [{"op": "Chunk", "dim": 0}, {"op": "PermuteForRope", "names": ["q_proj", "k_proj"]}]})"),
+                          "ops": [{"op": "Chunk", "dim": 0},
+                          {"op": "PermuteForRope", "names": ["q_proj", "k_proj"]}]})"),
                       {}, R"({"num_attention_heads": 2})");
     EXPECT_THAT(model.whole("attn.q_proj.weight").values, ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
     EXPECT_THAT(model.whole("attn.k_proj.weight").values, ElementsAre(8, 10, 9, 11, 12, 14, 13, 15));
@@ -230,11 +231,11 @@ INSTANTIATE_TEST_SUITE_P(
                           {{"experts.0.w2.weight", {2}}, {"experts.down_proj", {1, 2}}},
                           kExperts,
                           {"experts.down_proj has two sources", "experts.0.w2.weight"}},
-        ConversionRefused{
-            "two converters making one parameter",
-            {{"x.w", {2}}, {"y.w", {2}}},
-            R"({"convert": "x", "to": "z", "ops": [{"op": "Interleave"}]}, {"convert": "y", "to": "z", "ops": [{"op": "Interleave"}]})",
-            {"z.w has two sources", "x.w", "y.w"}},
+        ConversionRefused{"two converters making one parameter",
+                          {{"x.w", {2}}, {"y.w", {2}}},
+                          R"({"convert": "x", "to": "z", "ops": [{"op": "Interleave"}]}, )"
+                          R"({"convert": "y", "to": "z", "ops": [{"op": "Interleave"}]})",
+                          {"z.w has two sources", "x.w", "y.w"}},
         ConversionRefused{"a rule that leaves a list",
                           {{"shard_0.w", {2}}, {"shard_1.w", {2}}},
                           R"({"convert": "shard_*.w", "to": "w", "ops": [{"op": "SplitModulelist"}]})",

@@ -94,20 +94,20 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Legacy, Renaming,
-    ::testing::Values(
-        RenameCase{"gamma",
-                   R"j({"rename": "LayerNorm.gamma", "to": "LayerNorm.weight"})j",
-                   {"a.LayerNorm.gamma", "a.LayerNorm.gamma_2"},
-                   {"a.LayerNorm.weight", "a.LayerNorm.gamma_2"}},
-        RenameCase{"weight_g",
-                   R"j({"rename": ".weight_g", "to": ".parametrizations.weight.original0"})j",
-                   {"conv.weight_g", "conv.weight_gate"},
-                   {"conv.parametrizations.weight.original0", "conv.weight_gate"}},
-        RenameCase{
-            "two sources, the longer first",
-            R"j({"rename": ["^model\\.language_model\\.model", "^language_model\\.model\\.model"], "to": "model.language_model"})j",
-            {"model.language_model.model.layers.0.w", "language_model.model.model.norm.w"},
-            {"model.language_model.layers.0.w", "model.language_model.norm.w"}}));
+    ::testing::Values(RenameCase{"gamma",
+                                 R"j({"rename": "LayerNorm.gamma", "to": "LayerNorm.weight"})j",
+                                 {"a.LayerNorm.gamma", "a.LayerNorm.gamma_2"},
+                                 {"a.LayerNorm.weight", "a.LayerNorm.gamma_2"}},
+                      RenameCase{"weight_g",
+                                 R"j({"rename": ".weight_g", "to": ".parametrizations.weight.original0"})j",
+                                 {"conv.weight_g", "conv.weight_gate"},
+                                 {"conv.parametrizations.weight.original0", "conv.weight_gate"}},
+                      RenameCase{
+                          "two sources, the longer first",
+                          R"j({"rename": ["^model\\.language_model\\.model", "^language_model\\.model\\.model"], )j"
+                          R"j("to": "model.language_model"})j",
+                          {"model.language_model.model.layers.0.w", "language_model.model.model.norm.w"},
+                          {"model.language_model.layers.0.w", "model.language_model.norm.w"}}));
 
 INSTANTIATE_TEST_SUITE_P(
     Prefixes, Renaming,
@@ -227,10 +227,9 @@ TEST(Converters, TheFirstThatMatchesTakesTheName) {
 }
 
 TEST(Converters, OutputNamesHaveTheScopeAndTheGroup) {
-    auto const mapped = map_names(
-        rules(
-            R"j({"convert": "^h\\.(\\d+)\\.qkv", "to": ["l.\\1.q", "l.\\1.k"], "ops": [{"op": "Chunk"}], "scope": "text"})j"),
-        {"model.text.h.7.qkv.weight", "h.7.qkv.weight"}, "model");
+    auto const mapped = map_names(rules(R"j({"convert": "^h\\.(\\d+)\\.qkv", "to": ["l.\\1.q", "l.\\1.k"], )j"
+                                        R"j("ops": [{"op": "Chunk"}], "scope": "text"})j"),
+                                  {"model.text.h.7.qkv.weight", "h.7.qkv.weight"}, "model");
     ASSERT_TRUE(mapped[0].converter);
     EXPECT_EQ(output_name(*mapped[0].converter, "l.\\1.k"), "model.text.l.7.k.weight");
     EXPECT_FALSE(mapped[1].converter);
@@ -238,8 +237,8 @@ TEST(Converters, OutputNamesHaveTheScopeAndTheGroup) {
 
 TEST(Converters, SharedExpertsAreNotExperts) {
     auto const mapped = map_names(
-        rules(
-            R"j({"convert": "mlp.experts.*.down_proj.weight", "to": "mlp.experts.down_proj", "ops": [{"op": "MergeModulelist"}]})j"),
+        rules(R"j({"convert": "mlp.experts.*.down_proj.weight", "to": "mlp.experts.down_proj", )j"
+              R"j("ops": [{"op": "MergeModulelist"}]})j"),
         {"model.layers.0.mlp.shared_expert.down_proj.weight", "model.layers.0.mlp.down_proj.weight"}, "model");
     EXPECT_FALSE(mapped[0].converter);
     EXPECT_FALSE(mapped[1].converter);

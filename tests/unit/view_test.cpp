@@ -1,5 +1,5 @@
-// The index maps: hand-made cases, then the law that any chain of operations gives the same elements as working on whole
-// tensors does.
+// The index maps: hand-made cases, then the law that any chain of operations gives the same elements as working on
+// whole tensors does.
 #include "mapping/view.hpp"
 
 #include <random>
@@ -24,7 +24,8 @@ Expression leaf(Shape const& shape) {
 }
 
 std::vector<std::int64_t> values_of(Expression const& expression) {
-    return read_view(evaluate(expression), {counting(expression.inputs.empty() ? expression.shape : expression.inputs.front().shape)}).values;
+    auto const& stored = expression.inputs.empty() ? expression : expression.inputs.front();
+    return read_view(evaluate(expression), {counting(stored.shape)}).values;
 }
 
 TEST(View, InterleaveOfSixIsPairsToHalves) {

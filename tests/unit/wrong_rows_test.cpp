@@ -118,7 +118,8 @@ INSTANTIATE_TEST_SUITE_P(
             experts,
             {{"experts.gate_up_proj", 0, false}}},
         Row{"dense Concatenate(0) of gate and up to packed 0",
-            R"({"convert": ["gate.weight", "up.weight"], "to": "gate_up.weight", "ops": [{"op": "Concatenate", "dim": 0}]})",
+            R"({"convert": ["gate.weight", "up.weight"], "to": "gate_up.weight", )"
+            R"("ops": [{"op": "Concatenate", "dim": 0}]})",
             R"("gate_up": "packed_colwise")",
             {{"gate.weight", {6, 3}}, {"up.weight", {6, 3}}},
             [](Stored const& s) -> Wholes {
@@ -134,7 +135,8 @@ INSTANTIATE_TEST_SUITE_P(
             },
             {{"gate_up", 1, true}}},
         Row{"dense Concatenate(0) of q, k and v to shard 0",
-            R"({"convert": ["q.weight", "k.weight", "v.weight"], "to": "qkv.weight", "ops": [{"op": "Concatenate", "dim": 0}]})",
+            R"({"convert": ["q.weight", "k.weight", "v.weight"], "to": "qkv.weight", )"
+            R"("ops": [{"op": "Concatenate", "dim": 0}]})",
             R"("qkv": "colwise")",
             {{"q.weight", {8, 3}}, {"k.weight", {4, 3}}, {"v.weight", {4, 3}}},
             [](Stored const& s) -> Wholes {
@@ -154,48 +156,49 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     ChunkAndSplit, WrongInTheReference,
-    ::testing::Values(
-        Row{"Chunk(0) of qkv to shard 0",
-            kQkvChunk,
-            R"("q": "colwise", "k": "colwise", "v": "colwise")",
-            {{"qkv.weight", {12, 2}}},
-            three_chunks,
-            {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}},
-        Row{"Chunk(0), only the first target cut",
-            kQkvChunk,
-            R"("q": "colwise")",
-            {{"qkv.weight", {12, 2}}},
-            three_chunks,
-            {{"q.weight", 0, false}}},
-        Row{"Chunk(0), only a later target cut",
-            kQkvChunk,
-            R"("v": "colwise")",
-            {{"qkv.weight", {12, 2}}},
-            three_chunks,
-            {{"v.weight", 0, false}}},
-        Row{"Chunk(0) and PermuteForRope to shard 0",
-            R"({"convert": "qkv", "to": ["q", "k", "v"], "ops": [{"op": "Chunk", "dim": 0}, {"op": "PermuteForRope", "names": ["q", "k"]}]})",
-            R"("q": "colwise", "k": "colwise", "v": "colwise")",
-            {{"qkv.weight", {48, 1}}},
-            [](Stored const& s) -> Wholes {
-                auto parts = three_chunks(s);
-                for (auto const* name : {"q.weight", "k.weight"}) {
-                    parts[name] = interleaved(parts[name], 0, 4, false);
-                }
-                return parts;
-            },
-            {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}},
-        Row{"Split(0) of unequal q, k and v to shard 0",
-            R"({"convert": "att_proj", "to": ["q", "k", "v"], "ops": [{"op": "Split", "dim": 0, "sizes": ["q_rows", "kv_rows", "kv_rows"]}]})",
-            R"("q": "colwise", "k": "colwise", "v": "colwise")",
-            {{"att_proj.weight", {16, 2}}},
-            [](Stored const& s) -> Wholes {
-                auto const& fused = s.at("att_proj.weight");
-                return {{"q.weight", sliced(fused, 0, 0, 8)},
-                        {"k.weight", sliced(fused, 0, 8, 12)},
-                        {"v.weight", sliced(fused, 0, 12, 16)}};
-            },
-            {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}}));
+    ::testing::Values(Row{"Chunk(0) of qkv to shard 0",
+                          kQkvChunk,
+                          R"("q": "colwise", "k": "colwise", "v": "colwise")",
+                          {{"qkv.weight", {12, 2}}},
+                          three_chunks,
+                          {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}},
+                      Row{"Chunk(0), only the first target cut",
+                          kQkvChunk,
+                          R"("q": "colwise")",
+                          {{"qkv.weight", {12, 2}}},
+                          three_chunks,
+                          {{"q.weight", 0, false}}},
+                      Row{"Chunk(0), only a later target cut",
+                          kQkvChunk,
+                          R"("v": "colwise")",
+                          {{"qkv.weight", {12, 2}}},
+                          three_chunks,
+                          {{"v.weight", 0, false}}},
+                      Row{"Chunk(0) and PermuteForRope to shard 0",
+                          R"({"convert": "qkv", "to": ["q", "k", "v"], )"
+                          R"("ops": [{"op": "Chunk", "dim": 0}, {"op": "PermuteForRope", "names": ["q", "k"]}]})",
+                          R"("q": "colwise", "k": "colwise", "v": "colwise")",
+                          {{"qkv.weight", {48, 1}}},
+                          [](Stored const& s) -> Wholes {
+                              auto parts = three_chunks(s);
+                              for (auto const* name : {"q.weight", "k.weight"}) {
+                                  parts[name] = interleaved(parts[name], 0, 4, false);
+                              }
+                              return parts;
+                          },
+                          {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}},
+                      Row{"Split(0) of unequal q, k and v to shard 0",
+                          R"({"convert": "att_proj", "to": ["q", "k", "v"], )"
+                          R"("ops": [{"op": "Split", "dim": 0, "sizes": ["q_rows", "kv_rows", "kv_rows"]}]})",
+                          R"("q": "colwise", "k": "colwise", "v": "colwise")",
+                          {{"att_proj.weight", {16, 2}}},
+                          [](Stored const& s) -> Wholes {
+                              auto const& fused = s.at("att_proj.weight");
+                              return {{"q.weight", sliced(fused, 0, 0, 8)},
+                                      {"k.weight", sliced(fused, 0, 8, 12)},
+                                      {"v.weight", sliced(fused, 0, 12, 16)}};
+                          },
+                          {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}}));
 
 INSTANTIATE_TEST_SUITE_P(
     Transpose, WrongInTheReference,
@@ -217,7 +220,8 @@ INSTANTIATE_TEST_SUITE_P(
             },
             {{"gate.weight", 1, false}}},
         Row{"Transpose(1,2) of stacked experts to packed 1",
-            R"({"convert": "experts.gate_up_proj", "to": "experts.gate_up_proj", "ops": [{"op": "Transpose", "dim0": 1, "dim1": 2}]})",
+            R"({"convert": "experts.gate_up_proj", "to": "experts.gate_up_proj", )"
+            R"("ops": [{"op": "Transpose", "dim0": 1, "dim1": 2}]})",
             R"("experts.gate_up_proj": "packed_colwise")",
             {{"experts.gate_up_proj", {2, 4, 8}}},
             [](Stored const& s) -> Wholes {
@@ -227,56 +231,56 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Permutations, WrongInTheReference,
-    ::testing::Values(
-        Row{"PermuteForRope of a weight to shard 0",
-            R"({"convert": "wq", "to": "q", "ops": [{"op": "PermuteForRope"}]})",
-            R"("q": "colwise")",
-            {{"wq.weight", {16, 2}}},
-            [](Stored const& s) -> Wholes {
-                return {{"q.weight", interleaved(s.at("wq.weight"), 0, 4, false)}};
-            },
-            {{"q.weight", 0, false}}},
-        Row{"PermuteForRope of a bias to shard 0",
-            R"({"convert": "wq", "to": "q", "ops": [{"op": "PermuteForRope"}]})",
-            R"("q": "colwise")",
-            {{"wq.bias", {16}}},
-            [](Stored const& s) -> Wholes {
-                return {{"q.bias", interleaved(s.at("wq.bias"), 0, 4, false)}};
-            },
-            {{"q.bias", 0, false}}},
-        Row{"PermuteForRope of grouped key heads to shard 0",
-            R"({"convert": "wk", "to": "k_proj", "ops": [{"op": "PermuteForRope", "kv_names": ["wk"]}]})",
-            R"("k_proj": "colwise")",
-            {{"wk.weight", {8, 2}}},
-            [](Stored const& s) -> Wholes {
-                return {{"k_proj.weight", interleaved(s.at("wk.weight"), 0, 2, false)}};
-            },
-            {{"k_proj.weight", 0, false}}},
-        Row{"Interleave to packed gate and up",
-            R"({"convert": "w13", "to": "gate_up_proj", "ops": [{"op": "Interleave", "dim": 1}]})",
-            R"("gate_up_proj": "packed_colwise")",
-            {{"w13", {2, 8, 3}}},
-            [](Stored const& s) -> Wholes {
-                return {{"gate_up_proj", interleaved(s.at("w13"), 1, 1, false)}};
-            },
-            {{"gate_up_proj", 1, true}}},
-        Row{"Interleave to plain shard 1",
-            R"({"convert": "w13", "to": "gate_up_proj", "ops": [{"op": "Interleave", "dim": 1}]})",
-            R"("gate_up_proj": "colwise")",
-            {{"w13", {2, 8, 3}}},
-            [](Stored const& s) -> Wholes {
-                return {{"gate_up_proj", interleaved(s.at("w13"), 1, 1, false)}};
-            },
-            {{"gate_up_proj", 1, false}}},
-        Row{"Interleave and Chunk with an odd number of rows a rank",
-            R"({"convert": "w13", "to": ["gate", "up"], "ops": [{"op": "Interleave", "dim": 0}, {"op": "Chunk", "dim": 0}]})",
-            R"("gate": "colwise", "up": "colwise")",
-            {{"w13.weight", {6, 2}}},
-            [](Stored const& s) -> Wholes {
-                auto const halves = interleaved(s.at("w13.weight"), 0, 1, false);
-                return {{"gate.weight", chunk_of(halves, 0, 2)}, {"up.weight", chunk_of(halves, 1, 2)}};
-            },
-            {{"gate.weight", 0, false}, {"up.weight", 0, false}}}));
+    ::testing::Values(Row{"PermuteForRope of a weight to shard 0",
+                          R"({"convert": "wq", "to": "q", "ops": [{"op": "PermuteForRope"}]})",
+                          R"("q": "colwise")",
+                          {{"wq.weight", {16, 2}}},
+                          [](Stored const& s) -> Wholes {
+                              return {{"q.weight", interleaved(s.at("wq.weight"), 0, 4, false)}};
+                          },
+                          {{"q.weight", 0, false}}},
+                      Row{"PermuteForRope of a bias to shard 0",
+                          R"({"convert": "wq", "to": "q", "ops": [{"op": "PermuteForRope"}]})",
+                          R"("q": "colwise")",
+                          {{"wq.bias", {16}}},
+                          [](Stored const& s) -> Wholes {
+                              return {{"q.bias", interleaved(s.at("wq.bias"), 0, 4, false)}};
+                          },
+                          {{"q.bias", 0, false}}},
+                      Row{"PermuteForRope of grouped key heads to shard 0",
+                          R"({"convert": "wk", "to": "k_proj", "ops": [{"op": "PermuteForRope", "kv_names": ["wk"]}]})",
+                          R"("k_proj": "colwise")",
+                          {{"wk.weight", {8, 2}}},
+                          [](Stored const& s) -> Wholes {
+                              return {{"k_proj.weight", interleaved(s.at("wk.weight"), 0, 2, false)}};
+                          },
+                          {{"k_proj.weight", 0, false}}},
+                      Row{"Interleave to packed gate and up",
+                          R"({"convert": "w13", "to": "gate_up_proj", "ops": [{"op": "Interleave", "dim": 1}]})",
+                          R"("gate_up_proj": "packed_colwise")",
+                          {{"w13", {2, 8, 3}}},
+                          [](Stored const& s) -> Wholes {
+                              return {{"gate_up_proj", interleaved(s.at("w13"), 1, 1, false)}};
+                          },
+                          {{"gate_up_proj", 1, true}}},
+                      Row{"Interleave to plain shard 1",
+                          R"({"convert": "w13", "to": "gate_up_proj", "ops": [{"op": "Interleave", "dim": 1}]})",
+                          R"("gate_up_proj": "colwise")",
+                          {{"w13", {2, 8, 3}}},
+                          [](Stored const& s) -> Wholes {
+                              return {{"gate_up_proj", interleaved(s.at("w13"), 1, 1, false)}};
+                          },
+                          {{"gate_up_proj", 1, false}}},
+                      Row{"Interleave and Chunk with an odd number of rows a rank",
+                          R"({"convert": "w13", "to": ["gate", "up"], )"
+                          R"("ops": [{"op": "Interleave", "dim": 0}, {"op": "Chunk", "dim": 0}]})",
+                          R"("gate": "colwise", "up": "colwise")",
+                          {{"w13.weight", {6, 2}}},
+                          [](Stored const& s) -> Wholes {
+                              auto const halves = interleaved(s.at("w13.weight"), 0, 1, false);
+                              return {{"gate.weight", chunk_of(halves, 0, 2)}, {"up.weight", chunk_of(halves, 1, 2)}};
+                          },
+                          {{"gate.weight", 0, false}, {"up.weight", 0, false}}}));
 
 // The same in plain numbers: what the reference was seen to hold on two ranks, and what is right.
 
