@@ -65,11 +65,16 @@ Operation parse_operation(JsonReader const& op) {
         op["op"].refuse(fmt::format("unknown operation '{}'; {}", name,
                                     near.empty() ? fmt::format("known are {}", fmt::join(kNames, ", ")) : fmt::format("the nearest known one is '{}'", near)));
     }
-    op.allow_only({"op", "dim"});
     auto const dim = dim_of(op, "dim", 0);
+    if (name == "Concatenate" || name == "MergeModulelist") {
+        op.allow_only({"op", "dim", "count"});
+        auto const count_value = op.find("count");
+        auto count = count_value ? count_value->text() : std::string();
+        if (name == "Concatenate") { return Concatenate{dim, std::move(count)}; }
+        return MergeModulelist{dim, std::move(count)};
+    }
+    op.allow_only({"op", "dim"});
     if (name == "Chunk") { return Chunk{dim}; }
-    if (name == "Concatenate") { return Concatenate{dim}; }
-    if (name == "MergeModulelist") { return MergeModulelist{dim}; }
     return SplitModulelist{dim};
 }
 

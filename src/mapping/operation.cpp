@@ -57,6 +57,20 @@ std::vector<Bucket> cut_to_targets(Expression const& whole, std::size_t dim, std
     return result;
 }
 
+/// A list that ends too early has no gap: only config.json can tell that its last tensors are missing.
+void check_count(std::vector<Bucket> const& buckets, std::string const& count, Rule const& rule) {
+    if (count.empty()) { return; }
+    std::int64_t stated = 0;
+    try {
+        stated = rule.size_of(count);
+    } catch (Error const&) { return; }
+    for (auto const& bucket : buckets) {
+        auto const found = static_cast<std::int64_t>(bucket.tensors.size());
+        if (!bucket.is_list || found == stated) { continue; }
+        refuse(fmt::format("{} tensors match '{}', but '{}' is {}", found, bucket.key, count, stated));
+    }
+}
+
 std::vector<Bucket> apply(Chunk const& op, std::vector<Bucket> buckets, Rule const& rule) {
     auto const whole = take_only_tensor(buckets);
     check_dim(whole, op.dim);
@@ -91,6 +105,7 @@ std::vector<Bucket> apply(Split const& op, std::vector<Bucket> buckets, Rule con
 
 std::vector<Bucket> apply(Concatenate const& op, std::vector<Bucket> buckets, Rule const& rule) {
     if (rule.targets.size() != 1) { refuse(fmt::format("makes one target, the rule has {}", rule.targets.size())); }
+    check_count(buckets, op.count, rule);
     std::vector<Expression> inputs;
     for (auto& bucket : buckets) {
         std::move(bucket.tensors.begin(), bucket.tensors.end(), std::back_inserter(inputs));
@@ -101,6 +116,7 @@ std::vector<Bucket> apply(Concatenate const& op, std::vector<Bucket> buckets, Ru
 }
 
 std::vector<Bucket> apply(MergeModulelist const& op, std::vector<Bucket> buckets, Rule const& rule) {
+    check_count(buckets, op.count, rule);
     for (auto& bucket : buckets) {
         if (!bucket.is_list) { continue; }  // merged before
         auto merged = stack_of(std::move(bucket.tensors), op.dim);

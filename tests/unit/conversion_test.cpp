@@ -115,6 +115,30 @@ TEST(Conversion, ExpertsAreOrderedByNumberNotByText) {
     EXPECT_THAT(model.whole("experts.down_proj").values, ElementsAre(11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
 }
 
+TEST(Conversion, ExpertsMissingAtTheEndAreNoticedByTheCountInConfigJson) {
+    auto const architecture = architecture_of(R"({"convert": "experts.*.w2.weight", "to": "experts.down_proj",
+        "ops": [{"op": "MergeModulelist", "dim": 0, "count": "num_experts"}]})");
+    auto const stored = stored_tensors({{"experts.0.w2.weight", {2}}, {"experts.1.w2.weight", {2}}});
+    EXPECT_NO_THROW(Model(stored, architecture, {}, R"({"num_experts": 2})"));
+    EXPECT_NO_THROW(Model(stored, architecture, {}, "{}")) << "a config.json that does not say";
+    try {
+        Model(stored, architecture, {}, R"({"num_experts": 3})");
+        FAIL() << "accepted";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::input);
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("making experts.down_proj"), HasSubstr("2 tensors match"),
+                                        HasSubstr("'experts.*.w2.weight'"), HasSubstr("'num_experts' is 3")));
+    }
+}
+
+TEST(Conversion, PartsOfATableMissingAtTheEndAreNoticedByTheCountInConfigJson) {
+    auto const architecture = architecture_of(R"({"convert": "table.shard_*.weight", "to": "table.weight",
+        "ops": [{"op": "Concatenate", "dim": 0, "count": "parts"}]})");
+    auto const stored = stored_tensors({{"table.shard_0.weight", {2}}, {"table.shard_1.weight", {2}}});
+    EXPECT_NO_THROW(Model(stored, architecture, {}, R"({"parts": 2})"));
+    EXPECT_THROW(Model(stored, architecture, {}, R"({"parts": 4})"), Error);
+}
+
 TEST(Conversion, ExpertsThatAreFusedAlreadyPassThrough) {
     auto const stored = stored_tensors({{"experts.gate_up_proj", {2, 4, 2}}, {"experts.down_proj", {2, 2, 2}}});
     Model const model(stored, architecture_of(kExperts));
