@@ -9,7 +9,8 @@
 
 namespace shardwise {
 
-/// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config".
+/// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config", and
+/// those of every sub-configuration by its name: "vision_config.num_attention_heads".
 class ModelConfig {
    public:
     ModelConfig() = default;

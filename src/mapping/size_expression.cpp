@@ -80,7 +80,7 @@ class Parser {
             return value;
         }
         skip_spaces();
-        auto const is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
+        auto const is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.'; };
         auto const length = static_cast<std::size_t>(std::find_if_not(rest_.begin(), rest_.end(), is_word) - rest_.begin());
         auto const word = rest_.substr(0, length);
         if (word.empty()) { refuse(rest_.empty() ? "ends too early" : fmt::format("'{}' is no name or number", rest_)); }

@@ -316,7 +316,6 @@ def test_every_style_of_the_reference_is_in_the_schema(reference):
 NO_WORDS_FOR = {
     "check_dims": {"qwen3_vl_moe"},                     # Transpose unless the shape fits already
     "ErnieFuseAndSplitTextVisionExperts": {"ernie4_5_vl_moe"},
-    "sub-configuration": {"kimi_k25", "mistral_large4", "step3p5_vision"},  # heads counted in vision_config
 }
 
 
@@ -343,7 +342,7 @@ def in_our_words(rule):
             elif key == "num_shards_attribute":
                 words["count"] = value
             elif key == "subconfig_key":
-                missing.add("sub-configuration")
+                words["heads"] = f"{value}.num_attention_heads"
             elif key in ("dim", "dim0", "dim1", "inverse"):
                 words[key] = value
             else:

@@ -175,9 +175,10 @@ INSTANTIATE_TEST_SUITE_P(
         SizeErrorCase{"heads / 5", "32 / 5 does not come out even"},
         SizeErrorCase{"heads / 0", "does not come out even"}, SizeErrorCase{"(heads", "a parenthesis is not closed"},
         SizeErrorCase{"heads)", "')' is left over"}, SizeErrorCase{"heads head_dim", "'head_dim' is left over"},
-        SizeErrorCase{"2x", "'2x' is no number"}, SizeErrorCase{"heads % 2", "'% 2' is left over"},
-        SizeErrorCase{"-1", "'-1' is no name or number"}, SizeErrorCase{"hidden", "no size hidden"},
-        SizeErrorCase{"9223372036854775807 + 1", "overflows"}, SizeErrorCase{"4611686018427387904 * 2", "overflows"},
+        SizeErrorCase{"2x", "'2x' is no number"}, SizeErrorCase{"1.5", "'1.5' is no number"},
+        SizeErrorCase{"heads % 2", "'% 2' is left over"}, SizeErrorCase{"-1", "'-1' is no name or number"},
+        SizeErrorCase{"hidden", "no size hidden"}, SizeErrorCase{"9223372036854775807 + 1", "overflows"},
+        SizeErrorCase{"4611686018427387904 * 2", "overflows"},
         SizeErrorCase{"0 - 9223372036854775807 - 2", "overflows"}, SizeErrorCase{"9223372036854775808", "is no number"},
         SizeErrorCase{"(0 - 9223372036854775807 - 1) / (0 - 1)", "overflows"},
         SizeErrorCase{std::string(100000, '('), "too many parentheses"}));
@@ -201,6 +202,13 @@ TEST(Sizes, OfAMultimodalModelAreThoseOfItsText) {
         R"({"vocab": 10, "text_config": {"hidden_size": 64, "vocab": 20}, "vision_config": {"hidden_size": 32}})";
     EXPECT_EQ(size_in("{}", kConfig, "hidden_size"), 64);
     EXPECT_EQ(size_in("{}", kConfig, "vocab"), 10);
+}
+
+TEST(Sizes, OfASubConfigurationHaveItsNameInFront) {
+    constexpr char const* kConfig = R"({"heads": 32, "vision_config": {"heads": 16}, "text_config": {"layers": 2}})";
+    EXPECT_EQ(size_in("{}", kConfig, "vision_config.heads * 2 + heads"), 64);
+    EXPECT_EQ(size_in("{}", kConfig, "text_config.layers"), 2);
+    EXPECT_THAT(refusal([] { size_in("{}", kConfig, "audio_config.heads"); }), HasSubstr("'audio_config.heads'"));
 }
 
 TEST(Sizes, AMissingOneIsRefusedWithTheFileThatNeedsIt) {

@@ -27,8 +27,12 @@ struct Output {
 };
 
 std::int64_t size_of(std::string const& name) {
-    std::map<std::string, std::int64_t> const sizes = {
-        {"num_attention_heads", 2}, {"num_key_value_heads", 1}, {"q_rows", 4}, {"kv_rows", 2}, {"negative", -2}};
+    std::map<std::string, std::int64_t> const sizes = {{"num_attention_heads", 2},
+                                                       {"vision_config.num_attention_heads", 4},
+                                                       {"num_key_value_heads", 1},
+                                                       {"q_rows", 4},
+                                                       {"kv_rows", 2},
+                                                       {"negative", -2}};
     auto const found = sizes.find(name);
     if (found == sizes.end()) { throw Error(Errc::input, "no size " + name); }
     return found->second;
@@ -231,6 +235,11 @@ INSTANTIATE_TEST_SUITE_P(
                       {{"q", {{2, 2, 1}}}},
                       {"t"},
                       {{"t", {2, 2, 1}, {0, 1, 2, 3}}}},
+        OperationCase{"heads of a sub-configuration",
+                      {PermuteForRope{.heads = "vision_config.num_attention_heads", .names = {}, .kv_names = {}}},
+                      {{"q", {{16}}}},
+                      {"t"},
+                      {{"t", {16}, {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15}}}},
         OperationCase{"key/value heads are counted apart",
                       {PermuteForRope{.names = {}, .kv_names = {"wk"}}},
                       {{"wk", {{4}}}},
