@@ -31,7 +31,7 @@ ModelConfig::ModelConfig(std::string const& json) {
         model_class_ = classes->front().get<std::string>();
     }
     auto const tie = document.find("tie_word_embeddings");
-    ties_embeddings_ = tie != document.end() && tie->is_boolean() && tie->get<bool>();
+    unties_embeddings_ = tie != document.end() && tie->is_boolean() && !tie->get<bool>();
 }
 
 std::optional<std::int64_t> ModelConfig::size(std::string const& name) const {

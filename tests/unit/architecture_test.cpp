@@ -227,7 +227,7 @@ TEST(ModelConfig, TakesTheFactsThatMappingNeeds) {
         R"("a": 3, "f": 2.0, "t": "4"})");
     EXPECT_EQ(config.model_type(), "llama");
     EXPECT_EQ(config.model_class(), "LlamaForCausalLM");
-    EXPECT_TRUE(config.ties_embeddings());
+    EXPECT_FALSE(config.unties_embeddings());
     EXPECT_EQ(config.size("a"), 3);
     EXPECT_FALSE(config.size("f").has_value());
     EXPECT_FALSE(config.size("t").has_value());
@@ -239,7 +239,8 @@ TEST(ModelConfig, ToleratesWhatIsAbsentOrOfAnotherTypeAndRefusesWhatIsNoObject) 
         R"({"model_type": null, "architectures": null, "tie_word_embeddings": null, "text_config": null})");
     EXPECT_EQ(odd.model_type(), "");
     EXPECT_EQ(odd.model_class(), "");
-    EXPECT_FALSE(odd.ties_embeddings());
+    EXPECT_FALSE(odd.unties_embeddings());
+    EXPECT_TRUE(ModelConfig(R"({"tie_word_embeddings": false})").unties_embeddings());
     for (auto const* text : {"[]", "3", "{", "nonsense"}) { EXPECT_THROW(ModelConfig{text}, Error) << text; }
 }
 

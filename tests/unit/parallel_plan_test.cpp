@@ -200,16 +200,33 @@ TEST(Mapping, KeyValueHeadsThatCannotBeReplicatedAreRefusedWithTheTensor) {
 constexpr char const* kTied = R"("tied": {"lm_head.weight": "model.embed_tokens.weight"})";
 
 std::map<std::string, std::vector<std::string>> aliases(std::vector<std::pair<std::string, Shape>> const& tensors,
-                                                        std::string const& config) {
-    Model const model(stored_tensors(tensors), architecture_of("", "", kTied), {}, config);
+                                                        std::string const& config,
+                                                        std::vector<std::string> const& exclude = {}) {
+    MappingOptions options;
+    options.exclude = exclude;
+    Model const model(stored_tensors(tensors), architecture_of("", "", kTied), options, config);
     std::map<std::string, std::vector<std::string>> result;
     for (auto const& name : model.names()) { result.emplace(name, model[name].aliases); }
     return result;
 }
 
+using Aliases = std::map<std::string, std::vector<std::string>>;
+constexpr char const* kYes = R"({"tie_word_embeddings": true})";
+
+TEST(TiedNames, AreTiedIfTheConfigurationDoesNotSay) {
+    // Gemma's class ties by default, and its published config.json leaves the field out.
+    EXPECT_EQ(aliases({{"model.embed_tokens.weight", {2, 2}}}, "{}"),
+              (Aliases{{"model.embed_tokens.weight", {"lm_head.weight"}}}));
+    EXPECT_EQ(aliases({{"model.embed_tokens.weight", {2, 2}}, {"lm_head.weight", {2, 2}}}, "{}"),
+              (Aliases{{"model.embed_tokens.weight", {}}, {"lm_head.weight", {}}}));
+}
+
+TEST(TiedNames, OneThatIsStoredButNotChosenIsNoAlias) {
+    EXPECT_EQ(aliases({{"model.embed_tokens.weight", {2, 2}}, {"lm_head.weight", {2, 2}}}, kYes, {"lm_head.*"}),
+              (Aliases{{"model.embed_tokens.weight", {}}}));
+}
+
 TEST(TiedNames, TheOneThatIsStoredStandsForBoth) {
-    constexpr char const* kYes = R"({"tie_word_embeddings": true})";
-    using Aliases = std::map<std::string, std::vector<std::string>>;
     EXPECT_EQ(aliases({{"model.embed_tokens.weight", {2, 2}}}, kYes),
               (Aliases{{"model.embed_tokens.weight", {"lm_head.weight"}}}));
     EXPECT_EQ(aliases({{"lm_head.weight", {2, 2}}}, kYes),
