@@ -1,4 +1,5 @@
 // Architecture files, the sizes they compute, and how an architecture is found.
+#include <algorithm>
 #include <set>
 
 #include <gmock/gmock.h>

@@ -1,7 +1,7 @@
 // Each operation of a converter on whole tensors, against values written down by hand.
 #include "mapping/operation.hpp"
 
-#include <numeric>
+#include <map>
 
 #include <gmock/gmock.h>
 
@@ -13,7 +13,6 @@ namespace shardwise::test {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 using Values = std::vector<std::int64_t>;

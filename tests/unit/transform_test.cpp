@@ -10,7 +10,6 @@
 namespace shardwise::test {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 /// The rules of a configuration that has only those.
