@@ -1,4 +1,5 @@
 """What all end-to-end tests share: where the programs are and how they are run."""
+
 import os
 import pathlib
 import subprocess
@@ -35,26 +36,42 @@ class Shardwise:
 
     def run(self, *arguments, ranks=None, wrapper=(), env=None, timeout=DEADLINE_SECONDS):
         """Runs to the end, whatever the status."""
-        return subprocess.run(self.command(*arguments, ranks=ranks, wrapper=wrapper), env=environment(env),
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(
+            self.command(*arguments, ranks=ranks, wrapper=wrapper),
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
 
     def check(self, *arguments, ranks=None, wrapper=(), env=None, timeout=DEADLINE_SECONDS):
         """Runs and fails the test unless the status is 0."""
         result = self.run(*arguments, ranks=ranks, wrapper=wrapper, env=env, timeout=timeout)
-        assert result.returncode == 0, f"{' '.join(map(str, arguments))}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
+        assert result.returncode == 0, (
+            f"{' '.join(map(str, arguments))}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
+        )
         return result
 
     def start(self, *arguments, ranks, wrapper=(), env=None):
         """Starts a job and returns at once; the caller waits for it."""
-        return subprocess.Popen(self.command(*arguments, ranks=ranks, wrapper=wrapper), env=environment(env),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self.command(*arguments, ranks=ranks, wrapper=wrapper),
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def make_checkpoint(folder, **sizes):
     """A made-up checkpoint; sizes are the generator's options: arch="mixtral", kv_heads=3."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in sizes.items() if value is not True]
     options += [f"--{name.replace('_', '-')}" for name, value in sizes.items() if value is True]
-    subprocess.run([str(BIN / "make_checkpoint"), str(folder), *options], env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        [str(BIN / "make_checkpoint"), str(folder), *options], env=environment(), check=True, capture_output=True
+    )
     return folder
 
 
@@ -67,6 +84,22 @@ def shardwise():
 def tiny(tmp_path_factory):
     """A Llama of two layers in four files; tests that change it copy it first."""
     return make_checkpoint(tmp_path_factory.mktemp("tiny") / "llama")
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory):
+    """Some 300 MB in four files: a load of it lasts long enough to be met in the middle."""
+    return make_checkpoint(
+        tmp_path_factory.mktemp("large") / "llama",
+        arch="llama",
+        hidden=1024,
+        intermediate=4096,
+        layers=8,
+        heads=16,
+        kv_heads=4,
+        head_dim=64,
+        vocab=16000,
+    )
 
 
 @pytest.fixture(scope="session")
