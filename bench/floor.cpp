@@ -1,7 +1,7 @@
 // The floor under a load: every rank brings its share of the checkpoint's bytes into fresh memory on huge pages, and
-// nothing else. cold: by io_uring past the page cache, straight into the memory, at aligned offsets. warm: by copying out
-// of the mapped page cache. Prints the seconds of the slowest rank, from a barrier to its last byte. hold: only touches the
-// memory, says "ready", and keeps it until its input ends.
+// nothing else. cold: by io_uring past the page cache, straight into the memory, at aligned offsets. warm: by copying
+// out of the mapped page cache. Prints the seconds of the slowest rank, from a barrier to its last byte. hold: only
+// touches the memory, says "ready", and keeps it until its input ends.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -42,7 +42,8 @@ struct Piece {
 }
 
 std::byte* fresh_memory(std::size_t size) {
-    auto* const raw = ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    auto* const raw =
+        ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw == MAP_FAILED) { die("mmap"); }
     auto const begin = (reinterpret_cast<std::uintptr_t>(raw) + kHugePage - 1) / kHugePage * kHugePage;
     ::madvise(reinterpret_cast<void*>(begin), size, MADV_HUGEPAGE);
@@ -98,7 +99,8 @@ void copy_warm(std::vector<Piece> const& pieces, std::byte* memory) {
         if (file == nullptr) {
             struct stat status = {};
             ::fstat(piece.fd, &status);
-            auto* const address = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_SHARED, piece.fd, 0);
+            auto* const address =
+                ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_SHARED, piece.fd, 0);
             if (address == MAP_FAILED) { die("mmap file"); }
             file = static_cast<std::byte*>(address);
         }

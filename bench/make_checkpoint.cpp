@@ -60,7 +60,8 @@ std::vector<File> deal_to_files(std::vector<ModelTensor> const& tensors, DType d
     }
     std::erase_if(files, [](File const& file) { return file.tensors.empty(); });
     for (std::size_t i = 0; i < files.size(); ++i) {
-        files[i].name = files.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, files.size());
+        files[i].name = files.size() == 1 ? "model.safetensors"
+                                          : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, files.size());
     }
     return files;
 }
@@ -72,7 +73,8 @@ void write_content(FileWriter& writer, TensorEntry const& tensor, std::uint64_t 
     for (std::uint64_t at = 0; at < tensor.size_bytes; at += kWordsAtOnce * sizeof(std::uint64_t)) {
         auto const first = at / sizeof(std::uint64_t);
         for (std::uint64_t i = 0; i < kWordsAtOnce; ++i) { words[i] = splitmix64(start + first + i); }
-        writer.write(std::as_bytes(std::span(words)).first(std::min(kWordsAtOnce * sizeof(std::uint64_t), tensor.size_bytes - at)));
+        writer.write(std::as_bytes(std::span(words))
+                         .first(std::min(kWordsAtOnce * sizeof(std::uint64_t), tensor.size_bytes - at)));
     }
 }
 
@@ -94,7 +96,8 @@ void write_tensors(File& file, fs::path const& folder, std::uint64_t seed) {
 }
 
 std::string index_of(std::vector<File> const& files) {
-    nlohmann::ordered_json index = {{"metadata", {{"total_size", 0}}}, {"weight_map", nlohmann::ordered_json::object()}};
+    nlohmann::ordered_json index = {{"metadata", {{"total_size", 0}}},
+                                    {"weight_map", nlohmann::ordered_json::object()}};
     std::uint64_t total = 0;
     std::vector<std::pair<std::string, std::string>> owners;
     for (auto const& file : files) {
@@ -103,7 +106,8 @@ std::string index_of(std::vector<File> const& files) {
             total += tensor.size_bytes;
         }
     }
-    std::sort(owners.begin(), owners.end(), [](auto const& a, auto const& b) { return natural_name_less(a.first, b.first); });
+    std::sort(owners.begin(), owners.end(),
+              [](auto const& a, auto const& b) { return natural_name_less(a.first, b.first); });
     for (auto const& [tensor, file] : owners) { index["weight_map"][tensor] = file; }
     index["metadata"]["total_size"] = total;
     return index.dump(2) + "\n";
@@ -126,7 +130,10 @@ void run(po::variables_map const& values) {
     sizes.is_tied = sizes.is_tied || values["tied"].as<bool>();
 
     auto const dtype = parse_dtype(values["dtype"].as<std::string>());
-    if (!dtype || bits(*dtype) < 8) { throw Error(Errc::usage, fmt::format("--dtype {}: expected a type of whole bytes such as BF16", values["dtype"].as<std::string>())); }
+    if (!dtype || bits(*dtype) < 8) {
+        throw Error(Errc::usage, fmt::format("--dtype {}: expected a type of whole bytes such as BF16",
+                                             values["dtype"].as<std::string>()));
+    }
     fs::path const folder = values["folder"].as<std::string>();
     auto const tensors = tensors_of(sizes);
     auto files = deal_to_files(tensors, *dtype, std::max<std::size_t>(1, values["files"].as<std::size_t>()));
@@ -135,9 +142,13 @@ void run(po::variables_map const& values) {
         write_tensors(file, folder, values["seed"].as<std::uint64_t>());
         for (auto const& tensor : file.tensors) { bytes += tensor.size_bytes; }
     }
-    write_file_atomically((folder / "config.json").string(), config_of(sizes, *dtype == DType::bf16 ? "bfloat16" : "float32"));
-    if (files.size() > 1) { write_file_atomically((folder / "model.safetensors.index.json").string(), index_of(files)); }
-    fmt::print("{}: {}, {} tensors, {} in {} file(s)\n", folder.string(), sizes.model_type, tensors.size(), format_bytes(bytes), files.size());
+    write_file_atomically((folder / "config.json").string(),
+                          config_of(sizes, *dtype == DType::bf16 ? "bfloat16" : "float32"));
+    if (files.size() > 1) {
+        write_file_atomically((folder / "model.safetensors.index.json").string(), index_of(files));
+    }
+    fmt::print("{}: {}, {} tensors, {} in {} file(s)\n", folder.string(), sizes.model_type, tensors.size(),
+               format_bytes(bytes), files.size());
 }
 
 }  // namespace

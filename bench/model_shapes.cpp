@@ -16,7 +16,9 @@ class Module {
    public:
     Module(std::vector<ModelTensor>& tensors, std::string path) : tensors_(tensors), path_(std::move(path)) {}
 
-    void add(std::string const& name, Shape const& shape) const { tensors_.push_back({fmt::format("{}.{}", path_, name), shape}); }
+    void add(std::string const& name, Shape const& shape) const {
+        tensors_.push_back({fmt::format("{}.{}", path_, name), shape});
+    }
     Module below(std::string const& name) const { return {tensors_, fmt::format("{}.{}", path_, name)}; }
 
    private:
@@ -45,7 +47,9 @@ void add_mlp(Module const& mlp, ModelSizes const& sizes, std::vector<std::string
 
 void add_experts(Module const& mixture, ModelSizes const& sizes, std::vector<std::string> const& gate_up_down) {
     mixture.add("gate.weight", {sizes.experts, sizes.hidden});
-    for (std::int64_t expert = 0; expert < sizes.experts; ++expert) { add_mlp(mixture.below(fmt::format("experts.{}", expert)), sizes, gate_up_down); }
+    for (std::int64_t expert = 0; expert < sizes.experts; ++expert) {
+        add_mlp(mixture.below(fmt::format("experts.{}", expert)), sizes, gate_up_down);
+    }
 }
 
 std::vector<std::string> const kProjections = {"gate_proj", "up_proj", "down_proj"};
@@ -98,9 +102,12 @@ struct Family {
 
 std::map<std::string, Family> const& families() {
     static std::map<std::string, Family> const known = {
-        {"llama", {"LlamaForCausalLM", add_llama_layer}},       {"qwen2", {"Qwen2ForCausalLM", add_qwen2_layer}},
-        {"mixtral", {"MixtralForCausalLM", add_mixtral_layer}}, {"qwen3_moe", {"Qwen3MoeForCausalLM", add_qwen3_moe_layer}},
-        {"phi3", {"Phi3ForCausalLM", add_phi3_layer}},          {"gpt_oss", {"GptOssForCausalLM", add_gpt_oss_layer}},
+        {"llama", {"LlamaForCausalLM", add_llama_layer}},
+        {"qwen2", {"Qwen2ForCausalLM", add_qwen2_layer}},
+        {"mixtral", {"MixtralForCausalLM", add_mixtral_layer}},
+        {"qwen3_moe", {"Qwen3MoeForCausalLM", add_qwen3_moe_layer}},
+        {"phi3", {"Phi3ForCausalLM", add_phi3_layer}},
+        {"gpt_oss", {"GptOssForCausalLM", add_gpt_oss_layer}},
     };
     return known;
 }

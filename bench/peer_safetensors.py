@@ -1,7 +1,9 @@
-"""What a user would write today: every rank cuts its slices out of every file with safetensors' get_slice, under mpi4py.
+"""What a user would write today: every rank cuts its slices out of every file with safetensors' get_slice, under
+mpi4py.
 
-peer_safetensors.py CKPT: Llama-shaped checkpoints; the embedding is cut, too, so that it does the same work as a load of
-plan tp. Prints one JSON object: seconds of the slowest rank from a barrier to its last slice, bytes held, peak memory."""
+peer_safetensors.py CKPT: Llama-shaped checkpoints; the embedding is cut, too, so that it does the same work as a
+load of plan tp. Prints one JSON object: seconds of the slowest rank from a barrier to its last slice, bytes held, peak
+memory."""
 import glob
 import json
 import os
@@ -42,7 +44,8 @@ def main():
     seconds = comm.allreduce(time.monotonic() - began, MPI.MAX)
     peak = comm.allreduce(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, MPI.MAX)
     if comm.rank == 0:
-        print(json.dumps({"seconds": seconds, "held_bytes": sum(t.nbytes for t in held.values()), "peak_rss_bytes": peak}))
+        held_bytes = sum(t.nbytes for t in held.values())
+        print(json.dumps({"seconds": seconds, "held_bytes": held_bytes, "peak_rss_bytes": peak}))
 
 
 main()

@@ -18,7 +18,8 @@ class Architecture {
     /// @throws Error input naming file, key and what was expected; for an unknown name, the nearest known one.
     static Architecture load(std::string const& name_or_file);
 
-    /// The architecture that a checkpoint's config.json asks for: by the class in "architectures", else by "model_type".
+    /// The architecture that a checkpoint's config.json asks for: by the class in "architectures", else by
+    /// "model_type".
     /// @param config_json text of config.json, as in Catalog::config_json().
     static Architecture for_config(std::string const& config_json);
 

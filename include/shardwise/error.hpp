@@ -21,10 +21,11 @@ enum class Errc {
 /// The name of the kind in one word, as reports print it.
 char const* to_string(Errc code) noexcept;
 
-/// One line that says what was tried, on what, with numbers, and the system's words last.
+/// One line that says what was tried, on what, with numbers, and the system's words last. Control characters, which
+/// come from names in files, are shown as `?`.
 class Error : public std::exception {
    public:
-    Error(Errc code, std::string what) : code_(code), what_(std::move(what)) {}
+    Error(Errc code, std::string what);
 
     Errc code() const noexcept { return code_; }
     char const* what() const noexcept override { return what_.c_str(); }

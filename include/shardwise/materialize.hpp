@@ -125,8 +125,8 @@ class Materialization {
 /// Looks at every file once a node and shares what is found. Collective.
 std::vector<FileFacts> probe_files(Catalog const& catalog, Context& context);
 
-/// Starts to load what @p plan says and returns at once. Collective; every rank gives its own plan, and they are compared
-/// by digest before anything is read.
+/// Starts to load what @p plan says and returns at once. Collective; every rank gives its own plan, and they are
+/// compared by digest before anything is read.
 /// @throws Error peer if plans differ; memory if the node cannot hold the stores; unavailable for a back end that was
 ///         asked for and cannot be had.
 Materialization spawn_tp_materialize(Plan const& plan, Context& context, LoadOptions options = {});

@@ -41,7 +41,8 @@ struct Placement {
 };
 
 /// A plain cut of @p shape along @p dim into @p parts; kind shard or expert.
-Placement cut_along(Shape const& shape, std::size_t dim, std::int64_t parts, Placement::Kind kind = Placement::Kind::shard);
+Placement cut_along(Shape const& shape, std::size_t dim, std::int64_t parts,
+                    Placement::Kind kind = Placement::Kind::shard);
 
 /// Index ranges of the placement's dimension that @p rank holds, in local order; empty ones are left out.
 /// Not to be called for replicate.

@@ -1,5 +1,6 @@
 /// @file
-/// What one rank reads, sends, receives and places: pure data, computed from the catalog alone, the same way everywhere.
+/// What one rank reads, sends, receives and places: pure data, computed from the catalog alone, the same way
+/// everywhere.
 #pragma once
 
 #include <cstdint>

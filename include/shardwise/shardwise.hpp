@@ -6,7 +6,8 @@
 /// auto catalog = shardwise::Catalog::open("/models/llama", context);
 /// auto architecture = shardwise::Architecture::for_config(catalog.config_json());
 /// shardwise::PlanOptions options{.mesh = {.dp = 1, .tp = context.size()}};
-/// auto plan = shardwise::make_plan(catalog, architecture, options, context.rank(), shardwise::probe_files(catalog, context));
+/// auto facts = shardwise::probe_files(catalog, context);
+/// auto plan = shardwise::make_plan(catalog, architecture, options, context.rank(), facts);
 /// auto load = shardwise::spawn_tp_materialize(plan, context);
 /// while (auto tensor = load.next()) { use(tensor->info->name, tensor->bytes); }
 /// auto store = load.wait();

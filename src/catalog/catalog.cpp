@@ -14,9 +14,9 @@ Catalog::Catalog(Parts parts) : parts_(std::move(parts)) {
 
 std::optional<std::uint32_t> Catalog::find(std::string_view name) const noexcept {
     auto const& tensors = parts_.tensors;
-    auto const at = std::lower_bound(tensors.begin(), tensors.end(), name, [](TensorRecord const& t, std::string_view n) {
-        return natural_name_less(t.name, n);
-    });
+    auto const at =
+        std::lower_bound(tensors.begin(), tensors.end(), name,
+                         [](TensorRecord const& t, std::string_view n) { return natural_name_less(t.name, n); });
     if (at == tensors.end() || at->name != name) { return std::nullopt; }
     return static_cast<std::uint32_t>(at - tensors.begin());
 }

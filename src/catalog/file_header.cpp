@@ -33,13 +33,22 @@ constexpr std::array<Magic, 5> kForeign = {{
 
 constexpr std::size_t kSniffBytes = 16;
 
+/// What a clone without LFS leaves in place of a large file.
+constexpr std::string_view kLfsPointer = "version https://";
+static_assert(kLfsPointer.size() <= kSniffBytes);
+
 void refuse_foreign_format(std::string const& path, std::string_view start) {
     // A safetensors header may happen to begin with one of these bytes: its ninth byte decides.
     if (start.size() > kLengthBytes && start[kLengthBytes] == '{') { return; }
+    if (start.starts_with(kLfsPointer)) {
+        throw Error(Errc::input,
+                    fmt::format("{} is a Git LFS pointer, not the data; fetch it with git lfs pull", path));
+    }
     for (auto const& magic : kForeign) {
         if (!start.starts_with(magic.bytes)) { continue; }
-        throw Error(Errc::input, fmt::format("{} is a {} file, not safetensors; convert the checkpoint to safetensors first",
-                                             path, magic.format));
+        throw Error(Errc::input,
+                    fmt::format("{} is a {} file, not safetensors; convert the checkpoint to safetensors first", path,
+                                magic.format));
     }
 }
 
@@ -92,7 +101,7 @@ FileHeader decode_file_header(std::span<std::byte const> bytes) {
     header.file.path = in.get_text();
     header.file.size_bytes = in.get<std::uint64_t>();
     header.file.data_begin = in.get<std::uint64_t>();
-    header.tensors.resize(in.get<std::uint64_t>());
+    header.tensors.resize(in.get_count());
     for (auto& tensor : header.tensors) {
         tensor.name = in.get_text();
         tensor.dtype = in.get<DType>();

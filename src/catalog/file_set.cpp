@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <unordered_map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 #include <simdjson.h>
@@ -24,7 +25,8 @@ constexpr std::string_view kIndexEnding = ".safetensors.index.json";
 constexpr std::string_view kTensorEnding = ".safetensors";
 
 /// Starts of file names that hold the state of a training run, not a model.
-constexpr std::array<std::string_view, 5> kTrainingState = {"optimizer", "scheduler", "scaler", "training_args", "rng_state"};
+constexpr std::array<std::string_view, 5> kTrainingState = {"optimizer", "scheduler", "scaler", "training_args",
+                                                            "rng_state"};
 
 [[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
 
@@ -71,39 +73,21 @@ std::string find_index(fs::path const& folder) {
 
 /// An index must not reach out of its folder.
 void check_listed_name(std::string_view name) {
-    bool const is_plain = !name.empty() && fs::path(name).filename() == fs::path(name) && name != "." && name != "..";
+    bool const is_plain = !name.empty() && fs::path(name).filename() == fs::path(name) && name != "." && name != ".." &&
+                          name.find('\0') == std::string_view::npos;
     if (!is_plain) { refuse(fmt::format("'{}' is not a plain file name", name)); }
 }
 
 void read_index(FileSet& files, fs::path const& folder) {
-    std::string text = read_text(files.index_path);
-    dom::parser parser;
-    dom::object document;
-    if (auto const error = parser.parse(text).get(document); error != simdjson::SUCCESS) {
-        refuse(fmt::format("not a JSON object: {}", simdjson::error_message(error)));
-    }
-    dom::object weight_map;
-    if (document["weight_map"].get(weight_map) != simdjson::SUCCESS) { refuse("no object 'weight_map'"); }
-
-    std::map<std::string, std::vector<std::string>, bool (*)(std::string_view, std::string_view)> tensors_of(
-        natural_file_less);
-    std::size_t listed = 0;
-    for (auto const [tensor, value] : weight_map) {
-        std::string_view file;
-        if (value.get(file) != simdjson::SUCCESS) { refuse(fmt::format("weight_map: '{}' has no file name", tensor)); }
-        check_listed_name(file);
-        tensors_of[std::string(file)].emplace_back(tensor);
-        ++listed;
-    }
-    for (auto const& [name, tensors] : tensors_of) {
+    for (auto const& [name, tensors] : parse_index(read_text(files.index_path))) {
         auto const file = static_cast<std::uint32_t>(files.paths.size());
         auto const path = folder / name;
-        if (!fs::exists(path)) { refuse(fmt::format("names {}, which is not there ({} tensors)", name, tensors.size())); }
+        if (!fs::exists(path)) {
+            refuse(fmt::format("names {}, which is not there ({} tensors)", name, tensors.size()));
+        }
         files.paths.push_back(path.string());
         for (auto const& tensor : tensors) { files.owner_of.emplace(tensor, file); }
     }
-    if (files.owner_of.size() != listed) { refuse(fmt::format("weight_map names a tensor twice ({} entries, {} names)", listed, files.owner_of.size())); }
-    if (files.paths.empty()) { refuse("weight_map is empty"); }
 }
 
 void list_files_without_index(FileSet& files, fs::path const& folder) {
@@ -113,7 +97,9 @@ void list_files_without_index(FileSet& files, fs::path const& folder) {
     std::erase_if(names, is_training_state);
     if (names.empty()) {
         refuse(fmt::format("{} holds no .safetensors file{}", folder.string(),
-                           fs::exists(folder / "pytorch_model.bin") ? "; it has pytorch_model.bin: convert it to safetensors first" : ""));
+                           fs::exists(folder / "pytorch_model.bin")
+                               ? "; it has pytorch_model.bin: convert it to safetensors first"
+                               : ""));
     }
     for (auto const& name : names) { files.paths.push_back((folder / name).string()); }
 }
@@ -142,7 +128,8 @@ void check_all_listed_are_held(FileSet const& files, std::vector<FileHeader> con
     if (held == files.owner_of.size()) { return; }
     for (auto const& [name, file] : files.owner_of) {
         auto const& tensors = headers[file].tensors;
-        bool const found = std::any_of(tensors.begin(), tensors.end(), [&](auto const& t) { return t.name == name; });
+        bool const found =
+            std::any_of(tensors.begin(), tensors.end(), [&wanted = name](auto const& t) { return t.name == wanted; });
         if (!found) {
             refuse(fmt::format("{} gives {} to {}, which does not hold it", files.index_path, name, files.paths[file]));
         }
@@ -161,12 +148,12 @@ void check_no_duplicates(std::vector<FileHeader> const& headers) {
     }
 }
 
-}  // namespace
-
-FileSet resolve_file_set(std::string const& path) {
+FileSet find_files(std::string const& path) {
     FileSet files;
     files.root = path;
-    if (!fs::exists(path)) { throw Error(Errc::input, fmt::format("no checkpoint at {}: no such file or folder", path)); }
+    if (!fs::exists(path)) {
+        throw Error(Errc::input, fmt::format("no checkpoint at {}: no such file or folder", path));
+    }
     if (fs::is_regular_file(path) && !path.ends_with(kIndexEnding)) {
         files.paths.push_back(path);
     } else {
@@ -183,6 +170,39 @@ FileSet resolve_file_set(std::string const& path) {
     auto const config = fs::path(files.paths.front()).parent_path() / "config.json";
     if (fs::exists(config)) { files.config_json = read_text(config.string()); }
     return files;
+}
+
+}  // namespace
+
+WeightMap parse_index(std::string const& json) {
+    dom::parser parser;
+    dom::object document;
+    if (auto const error = parser.parse(json).get(document); error != simdjson::SUCCESS) {
+        refuse(fmt::format("not a JSON object: {}", simdjson::error_message(error)));
+    }
+    dom::object weight_map;
+    if (document["weight_map"].get(weight_map) != simdjson::SUCCESS) { refuse("no object 'weight_map'"); }
+
+    WeightMap tensors_of(natural_file_less);
+    std::unordered_set<std::string_view> names;
+    for (auto const [tensor, value] : weight_map) {
+        std::string_view file;
+        if (value.get(file) != simdjson::SUCCESS) { refuse(fmt::format("weight_map: '{}' has no file name", tensor)); }
+        check_listed_name(file);
+        if (!names.insert(tensor).second) { refuse(fmt::format("weight_map names the tensor {} twice", tensor)); }
+        tensors_of[std::string(file)].emplace_back(tensor);
+    }
+    if (tensors_of.empty()) { refuse("weight_map is empty"); }
+    return tensors_of;
+}
+
+FileSet resolve_file_set(std::string const& path) {
+    try {
+        return find_files(path);
+    } catch (fs::filesystem_error const& error) {
+        // A folder that may not be searched, a loop of links, a name that is too long.
+        throw Error(Errc::io, fmt::format("look at {}: {}", error.path1().string(), error.code().message()));
+    }
 }
 
 Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
@@ -234,9 +254,9 @@ FileSet decode_file_set(std::span<std::byte const> bytes) {
     files.root = in.get_text();
     files.config_json = in.get_text();
     files.index_path = in.get_text();
-    files.paths.resize(in.get<std::uint64_t>());
+    files.paths.resize(in.get_count());
     for (auto& path : files.paths) { path = in.get_text(); }
-    auto const listed = in.get<std::uint64_t>();
+    auto const listed = in.get_count();
     for (std::uint64_t i = 0; i < listed; ++i) {
         auto name = in.get_text();
         files.owner_of.emplace_hint(files.owner_of.end(), std::move(name), in.get<std::uint32_t>());

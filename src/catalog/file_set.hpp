@@ -7,6 +7,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <shardwise/catalog.hpp>
@@ -23,6 +24,13 @@ struct FileSet {
     std::string index_path;                          ///< empty without an index
     std::map<std::string, std::uint32_t> owner_of;   ///< tensor name -> index into paths; only with an index
 };
+
+/// The names of tensors by the file that owns them, files in natural order.
+using WeightMap = std::map<std::string, std::vector<std::string>, bool (*)(std::string_view, std::string_view)>;
+
+/// The `weight_map` of an index. Pure: looks at no file.
+/// @throws Error input: malformed JSON, a file that is not a plain name, a tensor given twice, no tensor at all.
+WeightMap parse_index(std::string const& json);
 
 /// Finds the files of the checkpoint at @p path.
 ///

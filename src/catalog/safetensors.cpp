@@ -1,6 +1,7 @@
 #include "catalog/safetensors.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -40,25 +41,37 @@ Shape parse_shape(dom::array const& extents) {
     return Shape(shape);
 }
 
-/// Bytes that @p shape needs; elements below a byte are packed over the whole tensor.
+/// Bytes that @p shape needs; elements below a byte are packed over the whole tensor. The extents of an empty tensor
+/// must not overflow either: what is computed from them later does not look at zeros first.
 std::uint64_t stored_bytes(DType dtype, Shape const& shape) {
-    std::optional<std::uint64_t> total_bits = static_cast<std::uint64_t>(bits(dtype));
-    bool const is_empty = std::find(shape.begin(), shape.end(), 0) != shape.end();
-    for (auto const extent : shape) {
-        if (!is_empty && total_bits) { total_bits = checked_mul(*total_bits, static_cast<std::uint64_t>(extent)); }
-    }
-    if (is_empty) { return 0; }
     constexpr std::uint64_t kMaxBits = std::uint64_t{1} << 62U;
-    if (!total_bits || *total_bits > kMaxBits) { refuse(fmt::format("shape {} overflows", to_string(shape))); }
+    std::optional<std::uint64_t> total_bits = static_cast<std::uint64_t>(bits(dtype));
+    for (auto const extent : shape) {
+        total_bits = checked_mul(*total_bits, static_cast<std::uint64_t>(std::max<std::int64_t>(extent, 1)));
+        if (!total_bits || *total_bits > kMaxBits) { refuse(fmt::format("shape {} overflows", to_string(shape))); }
+    }
+    if (std::find(shape.begin(), shape.end(), 0) != shape.end()) { return 0; }
     if (*total_bits % 8 != 0) {
         refuse(fmt::format("{} {} ends inside a byte: {} bits", to_string(dtype), to_string(shape), *total_bits));
     }
     return *total_bits / 8;
 }
 
+/// A field given twice would leave open which of them counts.
+void check_unique_fields(dom::object const& entry) {
+    std::array<int, 3> counts = {};
+    constexpr std::array<std::string_view, 3> kFields = {"dtype", "shape", "data_offsets"};
+    for (auto const [name, value] : entry) {
+        for (std::size_t i = 0; i < kFields.size(); ++i) {
+            if (name == kFields[i] && ++counts[i] > 1) { refuse(fmt::format("'{}' is given twice", name)); }
+        }
+    }
+}
+
 TensorRecord parse_entry(std::string_view name, dom::object const& entry, std::uint64_t data_begin) {
     TensorRecord tensor;
     tensor.name = name;
+    check_unique_fields(entry);
     auto const dtype_name = field<std::string_view>(entry, "dtype");
     auto const dtype = parse_dtype(dtype_name);
     if (!dtype) { refuse(fmt::format("unknown dtype '{}'", dtype_name)); }
@@ -91,13 +104,13 @@ void check_tiling(std::vector<TensorRecord>& tensors, std::uint64_t data_begin, 
     std::uint64_t expected = data_begin;
     for (auto const& tensor : tensors) {
         if (tensor.begin != expected) {
-            refuse(fmt::format("{}: data begins at byte {} of the file, expected {}: ranges {}", tensor.name, tensor.begin,
-                               expected, tensor.begin < expected ? "overlap" : "leave a hole"));
+            refuse(fmt::format("{}: data begins at byte {} of the file, expected {}: ranges {}", tensor.name,
+                               tensor.begin, expected, tensor.begin < expected ? "overlap" : "leave a hole"));
         }
         auto const end = checked_add(tensor.begin, tensor.size_bytes);
         if (!end || *end > file_bytes) {
-            refuse(fmt::format("{}: bytes [{}, {}+{}) leave the file of {} B: is it truncated?", tensor.name, tensor.begin,
-                               tensor.begin, tensor.size_bytes, file_bytes));
+            refuse(fmt::format("{}: bytes [{}, {}+{}) leave the file of {} B: is it truncated?", tensor.name,
+                               tensor.begin, tensor.begin, tensor.size_bytes, file_bytes));
         }
         expected = *end;
     }

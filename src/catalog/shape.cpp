@@ -24,10 +24,12 @@ std::int64_t Shape::num_elements() const noexcept {
 
 Shape Shape::with_inserted(std::size_t dim, std::int64_t extent) const {
     if (rank_ == kMaxRank) {
-        throw Error(Errc::input, fmt::format("one more dimension on {}, at most {} are supported", to_string(*this), kMaxRank));
+        throw Error(Errc::input,
+                    fmt::format("one more dimension on {}, at most {} are supported", to_string(*this), kMaxRank));
     }
     Shape result = *this;
-    std::copy_backward(result.extents_.begin() + dim, result.extents_.begin() + rank_, result.extents_.begin() + rank_ + 1);
+    std::copy_backward(result.extents_.begin() + dim, result.extents_.begin() + rank_,
+                       result.extents_.begin() + rank_ + 1);
     result.extents_[dim] = extent;
     ++result.rank_;
     return result;

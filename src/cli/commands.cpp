@@ -36,12 +36,15 @@ void run_inspect(Options const& options) {
 
 void run_plan(Options const& options) {
     auto const catalog = Catalog::open(options.paths.front());
-    auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(options.architecture);
+    auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
+                                                           : Architecture::load(options.architecture);
     auto const facts = facts_for_plan(catalog, options.assume);
     std::vector<Plan> plans;
     auto const first = options.rank.value_or(0);
     auto const last = options.rank.value_or(options.plan.mesh.world() - 1);
-    for (auto rank = first; rank <= last; ++rank) { plans.push_back(make_plan(catalog, architecture, options.plan, rank, facts)); }
+    for (auto rank = first; rank <= last; ++rank) {
+        plans.push_back(make_plan(catalog, architecture, options.plan, rank, facts));
+    }
     fmt::print("{}", options.as_json ? plan_json(plans, options.rank.has_value()) : plan_table(plans));
 }
 

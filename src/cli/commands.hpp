@@ -15,7 +15,8 @@ void run_inspect(Options const& options);
 void run_plan(Options const& options);
 
 /// The options of a load, the same on every rank (collective), with the mesh completed by the size of the job.
-Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment, Context& context);
+Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
+                           Context& context);
 
 /// Collective; results go to stdout on rank 0.
 void run_load(Options const& options, Context& context);

@@ -33,10 +33,15 @@ class Lap {
 /// The mesh of a job of @p world ranks: what was not given follows from it.
 Mesh complete_mesh(Mesh mesh, std::int64_t world) {
     if (mesh.tp == 0) {
-        if (world % mesh.dp != 0) { throw Error(Errc::usage, fmt::format("--dp {} does not divide the {} ranks of the job", mesh.dp, world)); }
+        if (world % mesh.dp != 0) {
+            throw Error(Errc::usage, fmt::format("--dp {} does not divide the {} ranks of the job", mesh.dp, world));
+        }
         mesh.tp = world / mesh.dp;
     }
-    if (mesh.world() != world) { throw Error(Errc::usage, fmt::format("--tp {} x --dp {} make {} ranks, the job has {}", mesh.tp, mesh.dp, mesh.world(), world)); }
+    if (mesh.world() != world) {
+        throw Error(Errc::usage, fmt::format("--tp {} x --dp {} make {} ranks, the job has {}", mesh.tp, mesh.dp,
+                                             mesh.world(), world));
+    }
     return mesh;
 }
 
@@ -78,7 +83,8 @@ Catalog LoadRun::open_checkpoint(Lap& lap) {
 Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files) {
     Plan plan;
     together(context.communicator(), [&] {
-        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(options.architecture);
+        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
+                                                               : Architecture::load(options.architecture);
         plan = make_plan(catalog, architecture, options.plan, context.rank(), files);
     });
     warn(context, plan.warnings);
@@ -96,7 +102,8 @@ Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFa
 
 ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     ProgressLine progress(context.rank() == 0 ? options.progress : ProgressMode::never);
-    LoadOptions load_options{options.reader, options.transport, options.lanes, [&](Progress const& done) { progress.update(done); }};
+    LoadOptions load_options{options.reader, options.transport, options.lanes,
+                             [&](Progress const& done) { progress.update(done); }};
     auto load = spawn_tp_materialize(plan, context, std::move(load_options));
     auto store = load.wait();
     auto const& report = load.report();
@@ -116,11 +123,13 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
 }
 
 void LoadRun::report() {
-    stats.total_seconds = stats.open_seconds + stats.plan_seconds + stats.read_seconds + stats.exchange_seconds + stats.place_seconds + stats.verify_seconds +
-                          stats.write_seconds;
+    stats.total_seconds = stats.open_seconds + stats.plan_seconds + stats.read_seconds + stats.exchange_seconds +
+                          stats.place_seconds + stats.verify_seconds + stats.write_seconds;
     stats.peak_rss_bytes = peak_resident_bytes();
     std::vector<RankStats> ranks;
-    for (auto const& message : context.communicator().all_gather(encode(stats))) { ranks.push_back(decode_rank_stats(message)); }
+    for (auto const& message : context.communicator().all_gather(encode(stats))) {
+        ranks.push_back(decode_rank_stats(message));
+    }
     together(context.communicator(), [&] {
         if (context.rank() != 0) { return; }
         if (!options.stats.empty()) { write_file_atomically(options.stats, stats_json(facts, ranks)); }
@@ -138,7 +147,8 @@ void LoadRun::run() {
     auto const plan = make_own_plan(catalog, lap, files);
     auto const store = materialize(plan, lap);
     if (options.verify) {
-        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(options.architecture);
+        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
+                                                               : Architecture::load(options.architecture);
         verify_load(store, plan, catalog, architecture, options.plan, context);
         stats.verify_seconds = lap.take();
     }
@@ -151,7 +161,8 @@ void LoadRun::run() {
 
 }  // namespace
 
-Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment, Context& context) {
+Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
+                           Context& context) {
     Options options;
     together(context.communicator(), [&] {
         options = parse_options(arguments, environment);

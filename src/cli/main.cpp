@@ -44,7 +44,9 @@ int run_in_job(std::vector<std::string> const& arguments, std::vector<std::strin
         auto const error = current_error();
         bool const is_mine = error.rank() < 0 || error.rank() == context.rank();
         if (is_mine && context.size() == 1) { fmt::print(stderr, "shardwise: {}\n", error.what()); }
-        if (is_mine && context.size() > 1) { fmt::print(stderr, "shardwise: rank {}: {}\n", context.rank(), error.what()); }
+        if (is_mine && context.size() > 1) {
+            fmt::print(stderr, "shardwise: rank {}: {}\n", context.rank(), error.what());
+        }
         if (error.rank() >= 0 && error.code() != Errc::peer) { wait_for_the_message(context.communicator()); }
         // MPI_Finalize would wait for ranks that may be gone.
         ::_exit(error.exit_status());

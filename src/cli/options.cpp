@@ -35,12 +35,15 @@ struct CommandFacts {
 constexpr std::array<CommandFacts, 4> kCommands = {{
     {Command::inspect, "inspect", "CKPT", "list the files and tensors of a checkpoint"},
     {Command::plan, "plan", "CKPT --tp N", "show what each rank of a job would read, exchange and hold; needs no MPI"},
-    {Command::load, "load", "CKPT", "load the checkpoint into the ranks of an MPI job: mpirun -n N shardwise load CKPT"},
-    {Command::verify, "verify", "A B", "compare two checkpoints or folders of rank files, tensor by tensor, whatever their cut"},
+    {Command::load, "load", "CKPT",
+     "load the checkpoint into the ranks of an MPI job: mpirun -n N shardwise load CKPT"},
+    {Command::verify, "verify", "A B",
+     "compare two checkpoints or folders of rank files, tensor by tensor, whatever their cut"},
 }};
 
 CommandFacts const& facts_of(Command command) {
-    return *std::find_if(kCommands.begin(), kCommands.end(), [&](CommandFacts const& facts) { return facts.command == command; });
+    return *std::find_if(kCommands.begin(), kCommands.end(),
+                         [&](CommandFacts const& facts) { return facts.command == command; });
 }
 
 /// One of a few words, each with its value.
@@ -52,14 +55,20 @@ T choose(po::variables_map const& values, std::string const& option, std::map<st
     std::vector<std::string> known;
     for (auto const& [word, value] : words) { known.push_back(word); }
     auto const near = nearest(text, known);
-    refuse(fmt::format("--{} {}: expected one of {}{}", option, text, fmt::join(known, ", "), near.empty() ? "" : fmt::format("; did you mean {}?", near)));
+    refuse(fmt::format("--{} {}: expected one of {}{}", option, text, fmt::join(known, ", "),
+                       near.empty() ? "" : fmt::format("; did you mean {}?", near)));
 }
 
 /// Refuses words of a fuller build with their own status.
 void refuse_gpu_words(po::variables_map const& values) {
-    auto const is_given = [&](char const* option, char const* word) { return values.count(option) > 0 && values[option].as<std::string>() == word; };
-    for (auto const& [option, word] : {std::pair("device", "cuda"), std::pair("io", "gds"), std::pair("transport", "nccl")}) {
-        if (is_given(option, word)) { throw Error(Errc::unavailable, fmt::format("--{} {}: this build has no GPU back ends", option, word)); }
+    auto const is_given = [&](char const* option, char const* word) {
+        return values.count(option) > 0 && values[option].as<std::string>() == word;
+    };
+    for (auto const& [option, word] :
+         {std::pair("device", "cuda"), std::pair("io", "gds"), std::pair("transport", "nccl")}) {
+        if (is_given(option, word)) {
+            throw Error(Errc::unavailable, fmt::format("--{} {}: this build has no GPU back ends", option, word));
+        }
     }
 }
 
@@ -69,13 +78,18 @@ po::options_description mapping_options() {
         ("tp", po::value<std::int64_t>(), "ranks that share one copy of the model (load: all ranks, divided by --dp)")
         ("dp", po::value<std::int64_t>()->default_value(1), "copies of the model; rank = copy * tp + tp rank")
         ("plan", po::value<std::string>()->default_value("tp"), "named plan of the architecture, such as ep or packed")
-        ("arch", po::value<std::string>(), "architecture by name, or a description of your own by file (default: by config.json)")
+        ("arch", po::value<std::string>(),
+         "architecture by name, or a description of your own by file (default: by config.json)")
         ("kv-heads", po::value<std::string>()->default_value("cut"),
-         "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share whole heads")
+         "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
+         "whole heads")
         ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
-        ("include", po::value<std::vector<std::string>>()->composing(), "only parameters whose name fits this shell pattern (may be repeated)")
-        ("exclude", po::value<std::vector<std::string>>()->composing(), "no parameters whose name fits this one (may be repeated)")
-        ("priority", po::value<std::vector<std::string>>()->composing(), "these come first, in the order given (may be repeated)");
+        ("include", po::value<std::vector<std::string>>()->composing(),
+         "only parameters whose name fits this shell pattern (may be repeated)")
+        ("exclude", po::value<std::vector<std::string>>()->composing(),
+         "no parameters whose name fits this one (may be repeated)")
+        ("priority", po::value<std::vector<std::string>>()->composing(),
+         "these come first, in the order given (may be repeated)");
     return group;
 }
 
@@ -83,7 +97,8 @@ po::options_description reading_options() {
     po::options_description group("How bytes get there");
     group.add_options()
         ("strategy", po::value<std::string>()->default_value("auto"),
-         "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by cost, tensor by tensor")
+         "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by "
+         "cost, tensor by tensor")
         ("staging", po::value<std::string>()->default_value("256MiB"), "most memory of a rank beside its tensors");
     return group;
 }
@@ -92,15 +107,19 @@ po::options_description load_options() {
     po::options_description group("Back ends and results");
     group.add_options()
         ("io", po::value<std::string>()->default_value("auto"), "auto, mmap, uring or pread; auto decides file by file")
-        ("transport", po::value<std::string>()->default_value("auto"), "auto, shm (memory shared inside a node) or mpi (messages)")
+        ("transport", po::value<std::string>()->default_value("auto"),
+         "auto, shm (memory shared inside a node) or mpi (messages)")
         ("device", po::value<std::string>()->default_value("auto"), "auto or host")
-        ("lanes", po::value<std::size_t>()->default_value(0), "threads of a rank that copy (0: by the cores it may use, at most 4)")
+        ("lanes", po::value<std::size_t>()->default_value(0),
+         "threads of a rank that copy (0: by the cores it may use, at most 4)")
         ("deadline", po::value<std::int64_t>()->default_value(300), "seconds to wait for other ranks before giving up")
-        ("out", po::value<std::string>(), "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
+        ("out", po::value<std::string>(),
+         "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
         ("format", po::value<std::string>()->default_value("safetensors"), "of the files in --out: safetensors or hdf5")
         ("verify", po::bool_switch(), "read the checkpoint a second time and compare digests with what the ranks hold")
         ("stats", po::value<std::string>(), "write the figures of all ranks to this file as JSON")
-        ("progress", po::value<std::string>()->default_value("auto"), "auto (a bar on a terminal, lines elsewhere), always (a bar) or never");
+        ("progress", po::value<std::string>()->default_value("auto"),
+         "auto (a bar on a terminal, lines elsewhere), always (a bar) or never");
     return group;
 }
 
@@ -120,7 +139,8 @@ po::options_description options_of(Command command) {
         po::options_description group("Output");
         group.add_options()
             ("rank", po::value<std::int64_t>(), "only this rank, with every read and piece in --json")
-            ("assume", po::value<std::string>()->default_value("look"), "cached, cold, or look: are the files in the page cache?")
+            ("assume", po::value<std::string>()->default_value("look"),
+             "cached, cold, or look: are the files in the page cache?")
             ("json", po::bool_switch(), "as JSON");
         all.add(group);
     }
@@ -139,20 +159,24 @@ std::vector<std::string> names_of(po::options_description const& description) {
     return names;
 }
 
-[[noreturn]] void refuse_unknown(std::string const& given, std::string const& where, po::options_description const& description) {
+[[noreturn]] void refuse_unknown(std::string const& given, std::string const& where,
+                                 po::options_description const& description) {
     std::string name = given;
     name.erase(0, name.find_first_not_of('-'));
     auto const near = nearest(name, names_of(description));
-    refuse(fmt::format("unknown option '{}'{}{}", given, where, near.empty() ? "; --help lists what there is" : fmt::format("; did you mean --{}?", near)));
+    refuse(fmt::format("unknown option '{}'{}{}", given, where,
+                       near.empty() ? "; --help lists what there is" : fmt::format("; did you mean --{}?", near)));
 }
 
 /// SHARDWISE_KV_HEADS=replicate is --kv-heads replicate.
 std::string to_environment_name(std::string option) {
-    std::transform(option.begin(), option.end(), option.begin(), [](unsigned char c) { return c == '-' ? '_' : std::toupper(c); });
+    std::transform(option.begin(), option.end(), option.begin(),
+                   [](unsigned char c) { return c == '-' ? '_' : std::toupper(c); });
     return fmt::format("{}{}", kEnvironmentPrefix, option);
 }
 
-void store_environment(po::variables_map& values, std::vector<std::string> const& environment, po::options_description const& description) {
+void store_environment(po::variables_map& values, std::vector<std::string> const& environment,
+                       po::options_description const& description) {
     std::map<std::string, std::string> option_of;
     for (auto const& name : names_of(description)) { option_of.emplace(to_environment_name(name), name); }
     po::basic_parsed_options<char> parsed(&description);
@@ -165,7 +189,8 @@ void store_environment(po::variables_map& values, std::vector<std::string> const
             std::vector<std::string> known;
             for (auto const& [variable, option] : option_of) { known.push_back(variable); }
             auto const near = nearest(name, known);
-            refuse(fmt::format("the environment sets {}, which is no option of this command{}", name, near.empty() ? "" : fmt::format("; did you mean {}?", near)));
+            refuse(fmt::format("the environment sets {}, which is no option of this command{}", name,
+                               near.empty() ? "" : fmt::format("; did you mean {}?", near)));
         }
         auto const value = entry.substr(equals + 1);
         parsed.options.emplace_back(found->second, std::vector<std::string>{value});
@@ -178,11 +203,14 @@ void store_config_file(po::variables_map& values, std::string const& path, po::o
     if (!file) { throw Error(Errc::io, fmt::format("cannot read the configuration file {}", path)); }
     try {
         po::store(po::parse_config_file(file, description), values);
-    } catch (po::unknown_option const& error) { refuse_unknown(error.get_option_name(), fmt::format(" in {}", path), description); }
+    } catch (po::unknown_option const& error) {
+        refuse_unknown(error.get_option_name(), fmt::format(" in {}", path), description);
+    }
 }
 
 /// The values of all sources; what is stored first wins.
-po::variables_map collect(Command command, std::vector<std::string> const& arguments, std::vector<std::string> const& environment) {
+po::variables_map collect(Command command, std::vector<std::string> const& arguments,
+                          std::vector<std::string> const& environment) {
     auto description = options_of(command);
     po::options_description with_paths;
     with_paths.add(description).add_options()("path", po::value<std::vector<std::string>>(), "");
@@ -192,7 +220,8 @@ po::variables_map collect(Command command, std::vector<std::string> const& argum
     po::variables_map values;
     try {
         auto const style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
-        po::store(po::command_line_parser(arguments).options(with_paths).positional(positions).style(style).run(), values);
+        po::store(po::command_line_parser(arguments).options(with_paths).positional(positions).style(style).run(),
+                  values);
         store_environment(values, environment, description);
         if (values.count("config") > 0) { store_config_file(values, values["config"].as<std::string>(), description); }
         po::notify(values);
@@ -227,7 +256,10 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     plan.include = texts(values, "include");
     plan.exclude = texts(values, "exclude");
     plan.priority = texts(values, "priority");
-    plan.strategy = choose<StrategyChoice>(values, "strategy", {{"auto", StrategyChoice::automatic}, {"direct", StrategyChoice::direct}, {"cooperative", StrategyChoice::cooperative}});
+    plan.strategy = choose<StrategyChoice>(values, "strategy",
+                                           {{"auto", StrategyChoice::automatic},
+                                            {"direct", StrategyChoice::direct},
+                                            {"cooperative", StrategyChoice::cooperative}});
     try {
         plan.staging_bytes = parse_size(text(values, "staging"));
     } catch (Error const& error) { throw error.while_("--staging"); }
@@ -235,23 +267,34 @@ void read_plan_values(Options& options, po::variables_map const& values) {
 
 void read_load_values(Options& options, po::variables_map const& values) {
     refuse_gpu_words(values);
-    options.reader = choose<ReaderChoice>(values, "io", {{"auto", ReaderChoice::automatic}, {"mmap", ReaderChoice::mmap}, {"uring", ReaderChoice::uring}, {"pread", ReaderChoice::pread}});
-    options.transport = choose<TransportChoice>(values, "transport", {{"auto", TransportChoice::automatic}, {"shm", TransportChoice::shm}, {"mpi", TransportChoice::mpi}});
+    options.reader = choose<ReaderChoice>(values, "io",
+                                          {{"auto", ReaderChoice::automatic},
+                                           {"mmap", ReaderChoice::mmap},
+                                           {"uring", ReaderChoice::uring},
+                                           {"pread", ReaderChoice::pread}});
+    options.transport = choose<TransportChoice>(
+        values, "transport",
+        {{"auto", TransportChoice::automatic}, {"shm", TransportChoice::shm}, {"mpi", TransportChoice::mpi}});
     choose<bool>(values, "device", {{"auto", true}, {"host", true}});
     options.lanes = values["lanes"].as<std::size_t>();
     options.deadline_seconds = at_least_one(values, "deadline");
     options.out = text(values, "out");
-    options.format = choose<RankFormat>(values, "format", {{"safetensors", RankFormat::safetensors}, {"hdf5", RankFormat::hdf5}});
+    options.format =
+        choose<RankFormat>(values, "format", {{"safetensors", RankFormat::safetensors}, {"hdf5", RankFormat::hdf5}});
     options.verify = values["verify"].as<bool>();
     options.stats = text(values, "stats");
-    options.progress = choose<ProgressMode>(values, "progress", {{"auto", ProgressMode::automatic}, {"always", ProgressMode::always}, {"never", ProgressMode::never}});
+    options.progress = choose<ProgressMode>(
+        values, "progress",
+        {{"auto", ProgressMode::automatic}, {"always", ProgressMode::always}, {"never", ProgressMode::never}});
 }
 
 void read_plan_output_values(Options& options, po::variables_map const& values) {
     if (options.plan.mesh.tp == 0) { refuse("plan needs --tp N: for how many ranks?"); }
     if (values.count("rank") > 0) {
         options.rank = values["rank"].as<std::int64_t>();
-        if (*options.rank < 0 || *options.rank >= options.plan.mesh.world()) { refuse(fmt::format("--rank {}: the ranks are 0 to {}", *options.rank, options.plan.mesh.world() - 1)); }
+        if (*options.rank < 0 || *options.rank >= options.plan.mesh.world()) {
+            refuse(fmt::format("--rank {}: the ranks are 0 to {}", *options.rank, options.plan.mesh.world() - 1));
+        }
     }
     options.assume = choose<std::string>(values, "assume", {{"look", ""}, {"cached", "cached"}, {"cold", "cold"}});
 }
@@ -265,7 +308,9 @@ Command parse_command(std::string const& word) {
         known.emplace_back(facts.name);
     }
     auto const near = nearest(word, known);
-    refuse(fmt::format("unknown command '{}'; {}", word, near.empty() ? fmt::format("the commands are {}", fmt::join(known, ", ")) : fmt::format("did you mean {}?", near)));
+    refuse(fmt::format("unknown command '{}'; {}", word,
+                       near.empty() ? fmt::format("the commands are {}", fmt::join(known, ", "))
+                                    : fmt::format("did you mean {}?", near)));
 }
 
 }  // namespace
@@ -286,7 +331,8 @@ Options parse_options(std::vector<std::string> const& arguments, std::vector<std
     std::size_t const wanted = command == Command::verify ? 2 : 1;
     if (options.paths.size() != wanted) {
         auto const& facts = facts_of(command);
-        refuse(fmt::format("shardwise {} {}: expected {} path(s), got {}", facts.name, facts.arguments, wanted, options.paths.size()));
+        refuse(fmt::format("shardwise {} {}: expected {} path(s), got {}", facts.name, facts.arguments, wanted,
+                           options.paths.size()));
     }
     if (command == Command::plan || command == Command::load) { read_plan_values(options, values); }
     if (command == Command::load) { read_load_values(options, values); }
@@ -296,26 +342,34 @@ Options parse_options(std::vector<std::string> const& arguments, std::vector<std
 }
 
 bool runs_in_job(std::vector<std::string> const& arguments) {
-    bool const asks_help = std::find(arguments.begin(), arguments.end(), "--help") != arguments.end() || std::find(arguments.begin(), arguments.end(), "-h") != arguments.end();
+    bool const asks_help = std::find(arguments.begin(), arguments.end(), "--help") != arguments.end() ||
+                           std::find(arguments.begin(), arguments.end(), "-h") != arguments.end();
     return !arguments.empty() && arguments.front() == facts_of(Command::load).name && !asks_help;
 }
 
 std::string help_text(Command command) {
     if (command == Command::help) {
-        std::string text = "shardwise loads a model checkpoint into the ranks of an MPI job, each rank its tensor-parallel shard.\n\n";
-        for (auto const& facts : kCommands) { text += fmt::format("  shardwise {:<8} {:<12} {}\n", facts.name, facts.arguments, facts.summary); }
-        text += fmt::format("\n  shardwise COMMAND --help tells a command's options; shardwise --version the version.\n\n"
-                            "Known model types: {}\n\n"
-                            "Exit status: 0 done; 2 usage; 3 bad input (checkpoint, configuration); 4 input/output; 5 out of memory or budget;\n"
-                            "6 another rank failed or did not answer; 7 a back end that was asked for is not available.\n",
-                            fmt::join(Architecture::known_model_types(), ", "));
+        std::string text =
+            "shardwise loads a model checkpoint into the ranks of an MPI job, each rank its tensor-parallel shard.\n\n";
+        for (auto const& facts : kCommands) {
+            text += fmt::format("  shardwise {:<8} {:<12} {}\n", facts.name, facts.arguments, facts.summary);
+        }
+        text += fmt::format(
+            "\n  shardwise COMMAND --help tells a command's options; shardwise --version the version.\n\n"
+            "Known model types: {}\n\n"
+            "Exit status: 0 done; 2 usage; 3 bad input (checkpoint, configuration); 4 input/output; "
+            "5 out of memory or budget;\n"
+            "6 another rank failed or did not answer; 7 a back end that was asked for is not "
+            "available.\n",
+            fmt::join(Architecture::known_model_types(), ", "));
         return text;
     }
     auto const& facts = facts_of(command);
     std::ostringstream out;
     out << fmt::format("shardwise {} {} [options]: {}\n\n", facts.name, facts.arguments, facts.summary);
     out << options_of(command);
-    out << "\nAny option can stand in the file that --config names, or in the environment: SHARDWISE_KV_HEADS is --kv-heads.\n"
+    out << "\nAny option can stand in the file that --config names, or in the environment: SHARDWISE_KV_HEADS is "
+           "--kv-heads.\n"
            "The command line wins over the environment, the environment over the file.\n";
     return out.str();
 }

@@ -43,7 +43,8 @@ struct Options {
 
 /// @param arguments without the program's name.
 /// @param environment "NAME=VALUE" entries; those that begin with SHARDWISE_ are options.
-/// @throws Error usage naming the option, what was given, and the nearest right one; Error unavailable for a back end that
+/// @throws Error usage naming the option, what was given, and the nearest right one; Error unavailable for a back end
+/// that
 ///         this build does not have.
 Options parse_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment);
 

@@ -24,7 +24,9 @@ class SelfCommunicator final : public Communicator {
     int size() const noexcept override { return 1; }
     NodeLayout const& layout() const noexcept override { return layout_; }
 
-    std::vector<std::vector<std::byte>> all_gather(std::span<std::byte const> bytes) override { return {{bytes.begin(), bytes.end()}}; }
+    std::vector<std::vector<std::byte>> all_gather(std::span<std::byte const> bytes) override {
+        return {{bytes.begin(), bytes.end()}};
+    }
     std::vector<std::byte> broadcast(std::vector<std::byte> bytes, int) override { return bytes; }
 
     std::vector<std::uint64_t> sum(std::vector<std::uint64_t> values) override { return values; }
@@ -54,7 +56,9 @@ Error current_error() {
         throw;
     } catch (Error const& error) {
         return error;
-    } catch (std::bad_alloc const&) { return {Errc::memory, "out of memory"}; } catch (std::filesystem::filesystem_error const& error) {
+    } catch (std::bad_alloc const&) {
+        return {Errc::memory, "out of memory"};
+    } catch (std::filesystem::filesystem_error const& error) {
         return {Errc::io, error.what()};
     } catch (std::exception const& error) { return {Errc::input, error.what()}; }
 }

@@ -12,8 +12,13 @@ namespace shardwise {
 struct Context::MpiSession {
     MpiSession() {
         int provided = 0;
-        if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) { throw Error(Errc::peer, "MPI does not start"); }
-        if (provided < MPI_THREAD_FUNNELED) { throw Error(Errc::unavailable, fmt::format("MPI offers thread level {}, MPI_THREAD_FUNNELED ({}) is needed", provided, MPI_THREAD_FUNNELED)); }
+        if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+            throw Error(Errc::peer, "MPI does not start");
+        }
+        if (provided < MPI_THREAD_FUNNELED) {
+            throw Error(Errc::unavailable, fmt::format("MPI offers thread level {}, MPI_THREAD_FUNNELED ({}) is needed",
+                                                       provided, MPI_THREAD_FUNNELED));
+        }
     }
     MpiSession(MpiSession const&) = delete;
     MpiSession& operator=(MpiSession const&) = delete;
@@ -47,7 +52,8 @@ Context Context::world(std::int64_t deadline_seconds) {
 }
 
 Context make_context(MPI_Comm comm, std::int64_t deadline_seconds) {
-    return Context(std::make_unique<MpiCommunicator>(comm, MpiOptions{.deadline = std::chrono::seconds(deadline_seconds)}));
+    return Context(
+        std::make_unique<MpiCommunicator>(comm, MpiOptions{.deadline = std::chrono::seconds(deadline_seconds)}));
 }
 
 }  // namespace shardwise

@@ -16,7 +16,9 @@ constexpr std::int64_t kCodes = 256;  ///< failure = rank * kCodes + code, so th
 
 /// Counts in MPI are int; control messages are far below that.
 int int_count(std::size_t bytes) {
-    if (bytes > static_cast<std::size_t>(std::numeric_limits<int>::max())) { throw Error(Errc::input, fmt::format("a control message of {} B is too long", bytes)); }
+    if (bytes > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+        throw Error(Errc::input, fmt::format("a control message of {} B is too long", bytes));
+    }
     return static_cast<int>(bytes);
 }
 
@@ -60,17 +62,20 @@ void check_mpi(int code, char const* what) {
     std::array<char, MPI_MAX_ERROR_STRING> text = {};
     int length = 0;
     MPI_Error_string(code, text.data(), &length);
-    throw Error(Errc::peer, fmt::format("{}: {}", what, std::string_view(text.data(), static_cast<std::size_t>(length))));
+    throw Error(Errc::peer,
+                fmt::format("{}: {}", what, std::string_view(text.data(), static_cast<std::size_t>(length))));
 }
 
-MpiCommunicator::MpiCommunicator(MPI_Comm base, MpiOptions options) : comm_(duplicate(base)), alarm_comm_(duplicate(base)) {
+MpiCommunicator::MpiCommunicator(MPI_Comm base, MpiOptions options)
+    : comm_(duplicate(base)), alarm_comm_(duplicate(base)) {
     MPI_Comm_rank(comm_.get(), &rank_);
     MPI_Comm_size(comm_.get(), &size_);
     find_layout(options.pretend_ranks_per_node);
 
     auto const self = describe_self(rank_);
     std::vector<NodePeer> everyone(static_cast<std::size_t>(size_));
-    check_mpi(MPI_Allgather(&self, sizeof(self), MPI_BYTE, everyone.data(), sizeof(self), MPI_BYTE, comm_.get()), "gather process numbers");
+    check_mpi(MPI_Allgather(&self, sizeof(self), MPI_BYTE, everyone.data(), sizeof(self), MPI_BYTE, comm_.get()),
+              "gather process numbers");
     std::vector<NodePeer> neighbours;
     for (auto const rank : layout_.neighbours) { neighbours.push_back(everyone[static_cast<std::size_t>(rank)]); }
     watch_ = std::make_unique<Watch>(std::move(neighbours), rank_, options.deadline);
@@ -87,17 +92,20 @@ MpiCommunicator::~MpiCommunicator() {
 
 void MpiCommunicator::find_layout(int pretend_ranks_per_node) {
     MPI_Comm raw = MPI_COMM_NULL;
-    check_mpi(MPI_Comm_split_type(comm_.get(), MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &raw), "find the ranks of this node");
+    check_mpi(MPI_Comm_split_type(comm_.get(), MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &raw),
+              "find the ranks of this node");
     node_comm_.reset(raw);
     if (pretend_ranks_per_node > 0) {
-        check_mpi(MPI_Comm_split(comm_.get(), rank_ / pretend_ranks_per_node, rank_, &raw), "split into pretended nodes");
+        check_mpi(MPI_Comm_split(comm_.get(), rank_ / pretend_ranks_per_node, rank_, &raw),
+                  "split into pretended nodes");
         node_comm_.reset(raw);
     }
     MPI_Comm_set_errhandler(node_comm_.get(), MPI_ERRORS_RETURN);
 
     // A node is known by its lowest rank.
     int leader = rank_;
-    check_mpi(MPI_Allreduce(MPI_IN_PLACE, &leader, 1, MPI_INT, MPI_MIN, node_comm_.get()), "find the node's lowest rank");
+    check_mpi(MPI_Allreduce(MPI_IN_PLACE, &leader, 1, MPI_INT, MPI_MIN, node_comm_.get()),
+              "find the node's lowest rank");
     std::vector<int> leaders(static_cast<std::size_t>(size_));
     check_mpi(MPI_Allgather(&leader, 1, MPI_INT, leaders.data(), 1, MPI_INT, comm_.get()), "gather the nodes");
     auto distinct = leaders;
@@ -106,13 +114,15 @@ void MpiCommunicator::find_layout(int pretend_ranks_per_node) {
     layout_.node_count = static_cast<std::uint32_t>(distinct.size());
     for (int rank = 0; rank < size_; ++rank) {
         auto const its_leader = leaders[static_cast<std::size_t>(rank)];
-        layout_.node_of.push_back(static_cast<std::uint32_t>(std::lower_bound(distinct.begin(), distinct.end(), its_leader) - distinct.begin()));
+        layout_.node_of.push_back(static_cast<std::uint32_t>(
+            std::lower_bound(distinct.begin(), distinct.end(), its_leader) - distinct.begin()));
         if (its_leader == leader) { layout_.neighbours.push_back(rank); }
     }
 }
 
 void MpiCommunicator::listen_for_alarm() {
-    check_mpi(MPI_Irecv(&alarm_from_, 1, MPI_INT, MPI_ANY_SOURCE, kAlarmTag, alarm_comm_.get(), &alarm_request_), "listen for an alarm");
+    check_mpi(MPI_Irecv(&alarm_from_, 1, MPI_INT, MPI_ANY_SOURCE, kAlarmTag, alarm_comm_.get(), &alarm_request_),
+              "listen for an alarm");
 }
 
 void MpiCommunicator::pause(bool is_first) {
@@ -144,7 +154,9 @@ std::vector<std::vector<std::byte>> MpiCommunicator::all_gather(std::span<std::b
     }
     int_count(total);
     std::vector<std::byte> all(total);
-    check_mpi(MPI_Iallgatherv(bytes.data(), own_count, MPI_BYTE, all.data(), counts.data(), offsets.data(), MPI_BYTE, comm_.get(), &request), "gather messages");
+    check_mpi(MPI_Iallgatherv(bytes.data(), own_count, MPI_BYTE, all.data(), counts.data(), offsets.data(), MPI_BYTE,
+                              comm_.get(), &request),
+              "gather messages");
     wait_for(request, "gather messages");
 
     std::vector<std::vector<std::byte>> result;
@@ -168,7 +180,9 @@ std::vector<std::byte> MpiCommunicator::broadcast(std::vector<std::byte> bytes, 
 
 std::vector<std::uint64_t> MpiCommunicator::sum(std::vector<std::uint64_t> values) {
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data(), int_count(values.size()), MPI_UINT64_T, MPI_SUM, comm_.get(), &request), "sum over the ranks");
+    check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data(), int_count(values.size()), MPI_UINT64_T, MPI_SUM, comm_.get(),
+                             &request),
+              "sum over the ranks");
     wait_for(request, "sum over the ranks");
     return values;
 }
@@ -191,7 +205,9 @@ void MpiCommunicator::raise_alarm() noexcept {
     for (int rank = 0; rank < size_; ++rank) {
         if (rank == rank_) { continue; }
         MPI_Request request = MPI_REQUEST_NULL;
-        if (MPI_Isend(&rank_, 1, MPI_INT, rank, kAlarmTag, alarm_comm_.get(), &request) == MPI_SUCCESS) { MPI_Request_free(&request); }
+        if (MPI_Isend(&rank_, 1, MPI_INT, rank, kAlarmTag, alarm_comm_.get(), &request) == MPI_SUCCESS) {
+            MPI_Request_free(&request);
+        }
     }
 }
 

@@ -13,7 +13,8 @@ namespace shardwise {
 namespace {
 
 constexpr int kDataTag = 2;
-constexpr std::size_t kPieceBytes = 256ULL << 20U;  ///< counts are int, and pieces pipeline better than one long message
+/// Counts are int, and pieces pipeline better than one long message
+constexpr std::size_t kPieceBytes = 256ULL << 20U;
 
 /// An MPI message under way; the last piece of a long one carries the id.
 struct Message {
@@ -23,12 +24,15 @@ struct Message {
 
 class MpiTransport final : public Transport {
    public:
-    MpiTransport(MpiCommunicator& communicator, OutboxSpec outboxes, bool uses_window) : communicator_(communicator), spec_(outboxes) {
+    MpiTransport(MpiCommunicator& communicator, OutboxSpec outboxes, bool uses_window)
+        : communicator_(communicator), spec_(outboxes) {
         node_rank_of_.assign(static_cast<std::size_t>(communicator.size()), -1);
         if (!uses_window) { return; }
         auto const& neighbours = communicator.layout().neighbours;
         window_ = std::make_unique<SharedWindow>(communicator.node_comm(), outboxes.count * outboxes.bytes);
-        for (std::size_t i = 0; i < neighbours.size(); ++i) { node_rank_of_[static_cast<std::size_t>(neighbours[i])] = static_cast<int>(i); }
+        for (std::size_t i = 0; i < neighbours.size(); ++i) {
+            node_rank_of_[static_cast<std::size_t>(neighbours[i])] = static_cast<int>(i);
+        }
     }
 
     std::string name() const override {
@@ -57,7 +61,9 @@ class MpiTransport final : public Transport {
     void send(int rank, std::span<std::byte const> bytes) override {
         for (auto piece = take_piece(bytes); !piece.empty(); piece = take_piece(bytes)) {
             Message message;
-            check_mpi(MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag, communicator_.comm(), &message.request), "send");
+            check_mpi(MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag,
+                                communicator_.comm(), &message.request),
+                      "send");
             under_way_.push_back(message);
         }
     }
@@ -65,7 +71,9 @@ class MpiTransport final : public Transport {
     void receive(int rank, std::span<std::byte> into, std::uint64_t id) override {
         for (auto piece = take_piece(into); !piece.empty(); piece = take_piece(into)) {
             Message message;
-            check_mpi(MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag, communicator_.comm(), &message.request), "receive");
+            check_mpi(MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag,
+                                communicator_.comm(), &message.request),
+                      "receive");
             if (into.empty()) { message.received_id = id; }
             under_way_.push_back(message);
         }
@@ -82,7 +90,9 @@ class MpiTransport final : public Transport {
 
     bool is_idle() const noexcept override { return under_way_.empty(); }
 
-    std::uint64_t outbox_memory_bytes() const noexcept override { return window_ ? spec_.count * spec_.bytes * window_->part_count() : 0; }
+    std::uint64_t outbox_memory_bytes() const noexcept override {
+        return window_ ? spec_.count * spec_.bytes * window_->part_count() : 0;
+    }
 
    private:
     template <class Bytes>
@@ -113,15 +123,20 @@ std::string agreed_obstacle(MpiCommunicator& communicator, OutboxSpec outboxes) 
 
 }  // namespace
 
-std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, OutboxSpec outboxes, TransportChoice choice, std::string& note) {
+std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, OutboxSpec outboxes, TransportChoice choice,
+                                              std::string& note) {
     auto& mpi = dynamic_cast<MpiCommunicator&>(communicator);
     if (choice == TransportChoice::mpi) { return std::make_unique<MpiTransport>(mpi, outboxes, false); }
     auto const node_count = mpi.layout().node_count;
     if (choice == TransportChoice::shm && node_count > 1) {
-        throw Error(Errc::unavailable, fmt::format("--transport shm: the ranks are on {} nodes, memory is shared only inside one", node_count));
+        throw Error(
+            Errc::unavailable,
+            fmt::format("--transport shm: the ranks are on {} nodes, memory is shared only inside one", node_count));
     }
     auto const obstacle = agreed_obstacle(mpi, outboxes);
-    if (!obstacle.empty() && choice == TransportChoice::shm) { throw Error(Errc::unavailable, fmt::format("--transport shm: {}", obstacle)); }
+    if (!obstacle.empty() && choice == TransportChoice::shm) {
+        throw Error(Errc::unavailable, fmt::format("--transport shm: {}", obstacle));
+    }
     note = obstacle;
     return std::make_unique<MpiTransport>(mpi, outboxes, obstacle.empty());
 }

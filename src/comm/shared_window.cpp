@@ -23,7 +23,8 @@ SharedWindow::SharedWindow(MPI_Comm node_comm, std::uint64_t part_bytes) {
     MPI_Info_create(&info);
     MPI_Info_set(info, "alloc_shared_noncontig", "true");
     void* own = nullptr;
-    int const code = MPI_Win_allocate_shared(static_cast<MPI_Aint>(part_bytes + kPage), 1, info, node_comm, &own, &window_);
+    int const code =
+        MPI_Win_allocate_shared(static_cast<MPI_Aint>(part_bytes + kPage), 1, info, node_comm, &own, &window_);
     MPI_Info_free(&info);
     check_mpi(code, "allocate shared memory");
     MPI_Win_set_errhandler(window_, MPI_ERRORS_RETURN);

@@ -17,9 +17,9 @@ namespace shardwise {
 
 /// Shared memory and messages. Used from one thread.
 ///
-/// A rank puts what it has read into an outbox, where ranks that share memory with it take what they need; to the others
-/// it sends messages. Outboxes are copies on purpose: storage writes fastest to a process' own memory on huge pages, which
-/// shared windows are not.
+/// A rank puts what it has read into an outbox, where ranks that share memory with it take what they need; to the
+/// others it sends messages. Outboxes are copies on purpose: storage writes fastest to a process' own memory on huge
+/// pages, which shared windows are not.
 class Transport {
    public:
     virtual ~Transport() = default;
@@ -66,6 +66,7 @@ std::unique_ptr<Transport> make_self_transport();
 /// system has no room. Collective.
 /// @param note why shared memory is not used although it could be; empty otherwise.
 /// @throws Error unavailable when @p choice is shm and some rank cannot be reached that way.
-std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, OutboxSpec outboxes, TransportChoice choice, std::string& note);
+std::unique_ptr<Transport> make_mpi_transport(Communicator& communicator, OutboxSpec outboxes, TransportChoice choice,
+                                              std::string& note);
 
 }  // namespace shardwise

@@ -46,9 +46,11 @@ std::atomic<bool>& termination_requested() noexcept {
     return requested;
 }
 
-Watch::Watch(std::vector<NodePeer> peers, int rank, std::chrono::seconds deadline) : peers_(std::move(peers)), rank_(rank), deadline_(deadline) {
+Watch::Watch(std::vector<NodePeer> peers, int rank, std::chrono::seconds deadline)
+    : peers_(std::move(peers)), rank_(rank), deadline_(deadline) {
     auto const own = describe_self(rank);
-    std::erase_if(peers_, [&](NodePeer const& peer) { return peer.rank == rank || peer.pid_namespace != own.pid_namespace; });
+    std::erase_if(peers_,
+                  [&](NodePeer const& peer) { return peer.rank == rank || peer.pid_namespace != own.pid_namespace; });
     begin();
 }
 
@@ -74,10 +76,14 @@ void Watch::pause() {
             std::this_thread::sleep_for(kBetweenLooks / 10);
             look_for_dead_peers();
         }
-        throw Error(Errc::peer, "the launcher ended the job: a rank on another node died, or the job was cancelled").on_rank(0);
+        throw Error(Errc::peer, "the launcher ended the job: a rank on another node died, or the job was cancelled")
+            .on_rank(0);
     }
     if (now - began_ > deadline_) {
-        throw Error(Errc::peer, fmt::format("waited {} s for the other ranks: one of them is stuck (--deadline sets the limit)", deadline_.count())).on_rank(rank_);
+        throw Error(Errc::peer,
+                    fmt::format("waited {} s for the other ranks: one of them is stuck (--deadline sets the limit)",
+                                deadline_.count()))
+            .on_rank(rank_);
     }
 }
 
@@ -91,7 +97,9 @@ void Watch::look_for_dead_peers() const {
             dead = peer.rank;
         }
     }
-    if (dead) { throw Error(Errc::peer, fmt::format("rank {} died before the load was done", *dead)).on_rank(lowest_living); }
+    if (dead) {
+        throw Error(Errc::peer, fmt::format("rank {} died before the load was done", *dead)).on_rank(lowest_living);
+    }
 }
 
 }  // namespace shardwise

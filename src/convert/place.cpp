@@ -10,7 +10,9 @@ namespace {
 /// Runs of one element are the worst case of a permutation; a copy of fixed size compiles to one move.
 template <std::size_t Bytes>
 void copy_elements(CopyBlock const& block, std::byte const* source, std::byte* target) {
-    for_each_run(block, [=](std::uint64_t from, std::uint64_t to, std::uint64_t) { std::memcpy(target + to, source + from, Bytes); });
+    for_each_run(block, [=](std::uint64_t from, std::uint64_t to, std::uint64_t) {
+        std::memcpy(target + to, source + from, Bytes);
+    });
 }
 
 void copy_block(CopyBlock const& block, std::byte const* source, std::byte* target) {
@@ -20,7 +22,9 @@ void copy_block(CopyBlock const& block, std::byte const* source, std::byte* targ
         case 4: return copy_elements<4>(block, source, target);
         case 8: return copy_elements<8>(block, source, target);
         default:
-            for_each_run(block, [=](std::uint64_t from, std::uint64_t to, std::uint64_t bytes) { std::memcpy(target + to, source + from, bytes); });
+            for_each_run(block, [=](std::uint64_t from, std::uint64_t to, std::uint64_t bytes) {
+                std::memcpy(target + to, source + from, bytes);
+            });
     }
 }
 
@@ -33,9 +37,10 @@ void place(std::span<CopyBlock const> blocks, std::span<std::byte const> source,
 void place_reference(std::span<CopyBlock const> blocks, std::span<std::byte const> source, TensorSpans tensors) {
     for (auto const& block : blocks) {
         auto const target = tensors[block.tensor];
-        for_each_run_below(block, 0, block.source, block.target, [&](std::uint64_t from, std::uint64_t to, std::uint64_t bytes) {
-            for (std::uint64_t i = 0; i < bytes; ++i) { target[to + i] = source[from + i]; }
-        });
+        for_each_run_below(block, 0, block.source, block.target,
+                           [&](std::uint64_t from, std::uint64_t to, std::uint64_t bytes) {
+                               for (std::uint64_t i = 0; i < bytes; ++i) { target[to + i] = source[from + i]; }
+                           });
     }
 }
 

@@ -29,7 +29,8 @@ std::uint64_t sum_units(std::span<std::byte const> bytes, std::uint64_t first_po
 
 }  // namespace
 
-std::uint64_t position_digest(std::span<std::byte const> bytes, std::size_t unit_bytes, std::uint64_t first_position) noexcept {
+std::uint64_t position_digest(std::span<std::byte const> bytes, std::size_t unit_bytes,
+                              std::uint64_t first_position) noexcept {
     switch (unit_bytes) {
         case 2: return sum_units<std::uint16_t>(bytes, first_position);
         case 4: return sum_units<std::uint32_t>(bytes, first_position);

@@ -11,7 +11,8 @@ namespace shardwise {
 
 /// Calls @p visit(source offset, target offset, bytes) for each run under loop @p level, in the order of the loops.
 template <class Visit>
-void for_each_run_below(CopyBlock const& block, std::size_t level, std::uint64_t source, std::uint64_t target, Visit const& visit) {
+void for_each_run_below(CopyBlock const& block, std::size_t level, std::uint64_t source, std::uint64_t target,
+                        Visit const& visit) {
     if (level == block.loops.size()) { return visit(source, target, block.run_bytes); }
     auto const& loop = block.loops[level];
     for (std::uint64_t i = 0; i < loop.count; ++i) {
@@ -19,19 +20,20 @@ void for_each_run_below(CopyBlock const& block, std::size_t level, std::uint64_t
     }
 }
 
-/// Calls @p visit(source offset, target offset, bytes) for each run. The innermost loop is written out, so that a row is
-/// one iteration and not one call.
+/// Calls @p visit(source offset, target offset, bytes) for each run. The innermost loop is written out, so that a row
+/// is one iteration and not one call.
 template <class Visit>
 void for_each_run(CopyBlock const& block, Visit const& visit) {
     if (block.loops.empty()) { return visit(block.source, block.target, block.run_bytes); }
     CopyBlock outer{0, 0, 0, 0, block.loops};
     auto const inner = outer.loops.back();
     outer.loops.pop_back();
-    for_each_run_below(outer, 0, block.source, block.target, [&](std::uint64_t source, std::uint64_t target, std::uint64_t) {
-        for (std::uint64_t i = 0; i < inner.count; ++i) {
-            visit(source + i * inner.source_stride, target + i * inner.target_stride, block.run_bytes);
-        }
-    });
+    for_each_run_below(
+        outer, 0, block.source, block.target, [&](std::uint64_t source, std::uint64_t target, std::uint64_t) {
+            for (std::uint64_t i = 0; i < inner.count; ++i) {
+                visit(source + i * inner.source_stride, target + i * inner.target_stride, block.run_bytes);
+            }
+        });
 }
 
 }  // namespace shardwise

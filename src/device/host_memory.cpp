@@ -46,8 +46,11 @@ std::uint64_t cgroup_value(std::string const& name) {
 HostMemory::HostMemory(std::uint64_t size_bytes) {
     if (size_bytes == 0) { return; }
     auto const mapped_bytes = align_up(size_bytes, kHugePage) + kHugePage;
-    void* const address = ::mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (address == MAP_FAILED) { throw Error(Errc::memory, fmt::format("cannot map {} of memory", format_bytes(size_bytes))); }
+    void* const address =
+        ::mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (address == MAP_FAILED) {
+        throw Error(Errc::memory, fmt::format("cannot map {} of memory", format_bytes(size_bytes)));
+    }
     mapping_ = {static_cast<std::byte*>(address), mapped_bytes};
     auto const begin = align_up(reinterpret_cast<std::uintptr_t>(address), kHugePage);
     bytes_ = {reinterpret_cast<std::byte*>(begin), size_bytes};

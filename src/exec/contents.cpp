@@ -42,8 +42,9 @@ struct HeldPiece {
 std::vector<std::byte> read_piece(PlannedTensor const& tensor, Mesh const& mesh, HeldPiece const& piece) {
     auto const shape = local_shape(tensor.placement, tensor.global_shape, mesh.tp_rank(piece.rank));
     if (piece.record.dtype != tensor.dtype || piece.record.shape != shape) {
-        throw Error(Errc::input, fmt::format("{}: {} is {} {}, the manifest says {} {}", piece.path, tensor.name, to_string(piece.record.dtype),
-                                             to_string(piece.record.shape), to_string(tensor.dtype), to_string(shape)));
+        throw Error(Errc::input, fmt::format("{}: {} is {} {}, the manifest says {} {}", piece.path, tensor.name,
+                                             to_string(piece.record.dtype), to_string(piece.record.shape),
+                                             to_string(tensor.dtype), to_string(shape)));
     }
     std::vector<std::byte> bytes(piece.record.size_bytes);
     read_exactly(open_for_read(piece.path), piece.path, piece.record.begin, bytes);
@@ -59,7 +60,9 @@ std::uint64_t digest_tensor(PlannedTensor const& tensor, Mesh const& mesh, std::
             auto const digest = digest_part(part, tensor.dtype, bytes);
             auto const [at, is_first] = digest_of_part.emplace(part.begin, digest);
             if (is_first || at->second == digest) { continue; }
-            throw Error(Errc::input, fmt::format("{}: rank {} and another rank hold the same part with different values", tensor.name, piece.rank));
+            throw Error(Errc::input,
+                        fmt::format("{}: rank {} and another rank hold the same part with different values",
+                                    tensor.name, piece.rank));
         }
     }
     std::uint64_t sum = 0;
@@ -69,22 +72,29 @@ std::uint64_t digest_tensor(PlannedTensor const& tensor, Mesh const& mesh, std::
 
 std::map<std::string, ContentDigest> digest_rank_files(std::string const& folder) {
     auto const manifest = read_manifest(folder);
-    if (manifest.format != "safetensors") { throw Error(Errc::input, fmt::format("{} holds {} rank files; only safetensors ones can be compared", folder, manifest.format)); }
+    if (manifest.format != "safetensors") {
+        throw Error(Errc::input, fmt::format("{} holds {} rank files; only safetensors ones can be compared", folder,
+                                             manifest.format));
+    }
     std::map<std::string, std::vector<HeldPiece>> pieces;
     for (std::size_t rank = 0; rank < manifest.files.size(); ++rank) {
         auto const path = (fs::path(folder) / manifest.files[rank]).string();
         for (auto& record : read_file_header(path).tensors) {
             auto const name = record.name;
-            if (!manifest.tensors.contains(name)) { throw Error(Errc::input, fmt::format("{} holds {}, which the manifest does not list", path, name)); }
+            if (!manifest.tensors.contains(name)) {
+                throw Error(Errc::input, fmt::format("{} holds {}, which the manifest does not list", path, name));
+            }
             pieces[name].push_back({static_cast<std::int64_t>(rank), std::move(record), path});
         }
     }
     std::map<std::string, ContentDigest> contents;
     for (auto const& [name, tensor] : manifest.tensors) {
         if (pieces[name].size() != manifest.files.size()) {
-            throw Error(Errc::input, fmt::format("{}: {} stands in {} of {} rank files", folder, name, pieces[name].size(), manifest.files.size()));
+            throw Error(Errc::input, fmt::format("{}: {} stands in {} of {} rank files", folder, name,
+                                                 pieces[name].size(), manifest.files.size()));
         }
-        contents.emplace(name, ContentDigest{tensor.dtype, tensor.global_shape, digest_tensor(tensor, manifest.mesh, pieces[name])});
+        contents.emplace(
+            name, ContentDigest{tensor.dtype, tensor.global_shape, digest_tensor(tensor, manifest.mesh, pieces[name])});
     }
     return contents;
 }
@@ -96,22 +106,26 @@ std::map<std::string, ContentDigest> digest_contents(std::string const& path) {
     auto const catalog = Catalog::open(path);
     std::map<std::string, ContentDigest> contents;
     for (auto const& tensor : catalog.tensors()) {
-        contents.emplace(tensor.name, ContentDigest{tensor.dtype, tensor.shape, digest_whole(tensor, catalog.files()[tensor.file].path)});
+        contents.emplace(tensor.name, ContentDigest{tensor.dtype, tensor.shape,
+                                                    digest_whole(tensor, catalog.files()[tensor.file].path)});
     }
     return contents;
 }
 
-std::vector<std::string> compare_contents(std::map<std::string, ContentDigest> const& a, std::map<std::string, ContentDigest> const& b) {
+std::vector<std::string> compare_contents(std::map<std::string, ContentDigest> const& a,
+                                          std::map<std::string, ContentDigest> const& b) {
     std::vector<std::string> differences;
     for (auto const& [name, content] : a) {
         auto const other = b.find(name);
         if (other == b.end()) {
             differences.push_back(fmt::format("{}: only in the first", name));
         } else if (content.dtype != other->second.dtype || content.shape != other->second.shape) {
-            differences.push_back(fmt::format("{}: {} {} and {} {}", name, to_string(content.dtype), to_string(content.shape), to_string(other->second.dtype),
+            differences.push_back(fmt::format("{}: {} {} and {} {}", name, to_string(content.dtype),
+                                              to_string(content.shape), to_string(other->second.dtype),
                                               to_string(other->second.shape)));
         } else if (content.digest != other->second.digest) {
-            differences.push_back(fmt::format("{}: values differ (digests {:016x} and {:016x})", name, content.digest, other->second.digest));
+            differences.push_back(fmt::format("{}: values differ (digests {:016x} and {:016x})", name, content.digest,
+                                              other->second.digest));
         }
     }
     for (auto const& [name, content] : b) {

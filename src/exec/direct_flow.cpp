@@ -8,7 +8,8 @@ DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes)
 }
 
 void DirectFlow::start() {
-    while (submitted_ < plan_.direct.size() && readers_.inline_reader_of(plan_.direct[submitted_].range.file) == nullptr && submit_next()) {}
+    while (submitted_ < plan_.direct.size() &&
+           readers_.inline_reader_of(plan_.direct[submitted_].range.file) == nullptr && submit_next()) {}
     readers_.start();
 }
 

@@ -27,7 +27,9 @@ std::shared_ptr<ParameterStore::Data> make_store(Plan const& plan) {
     auto store = std::make_shared<ParameterStore::Data>();
     store->tensors = plan.tensors;
     store->arena = HostMemory(plan.store_bytes);
-    for (auto const& tensor : plan.tensors) { store->spans.push_back(store->arena.bytes().subspan(tensor.store_offset, tensor.size_bytes)); }
+    for (auto const& tensor : plan.tensors) {
+        store->spans.push_back(store->arena.bytes().subspan(tensor.store_offset, tensor.size_bytes));
+    }
     return store;
 }
 
@@ -38,8 +40,11 @@ void compare_digests(Plan const& plan, Communicator& communicator) {
     auto const digests = communicator.all_gather(out.take());
     for (std::size_t rank = 0; rank < digests.size(); ++rank) {
         if (digests[rank] == digests.front()) { continue; }
-        throw Error(Errc::peer, fmt::format("ranks 0 and {} made different plans ({} and {}): do they see the same files, options and build?", rank,
-                                            WireReader(digests.front()).get_text(), WireReader(digests[rank]).get_text()))
+        throw Error(
+            Errc::peer,
+            fmt::format(
+                "ranks 0 and {} made different plans ({} and {}): do they see the same files, options and build?", rank,
+                WireReader(digests.front()).get_text(), WireReader(digests[rank]).get_text()))
             .on_rank(0);
     }
 }
@@ -50,8 +55,8 @@ Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions 
     : plan_(plan), communicator_(context.communicator()), options_(std::move(options)), tracker_(plan_.tensors) {
     together(communicator_, [&] {
         if (communicator_.size() == plan_.mesh.world() && communicator_.rank() == plan_.rank) { return; }
-        throw Error(Errc::usage, fmt::format("a plan for rank {} of {} was given to rank {} of {}", plan_.rank, plan_.mesh.world(), communicator_.rank(),
-                                             communicator_.size()));
+        throw Error(Errc::usage, fmt::format("a plan for rank {} of {} was given to rank {} of {}", plan_.rank,
+                                             plan_.mesh.world(), communicator_.rank(), communicator_.size()));
     });
     start(hook);
 }
@@ -73,8 +78,10 @@ void Materialization::Engine::start(ReaderHook const& hook) {
     together(communicator_, [&] {
         store_ = make_store(plan_);
         auto const cores = usable_cores(communicator_.layout().neighbours.size());
-        lanes_ = std::make_unique<Lanes>(options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes), store_->spans, plan_.request_bytes);
-        readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader), ReaderLimits{.depth = kUringDepth});
+        lanes_ = std::make_unique<Lanes>(options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes),
+                                         store_->spans, plan_.request_bytes);
+        readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader),
+                                               ReaderLimits{.depth = kUringDepth});
         if (hook) { hook(*readers_); }
         direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *lanes_);
         waves_ = std::make_unique<WaveFlow>(plan_, *readers_, *lanes_, communicator_, *transport_);
@@ -92,11 +99,14 @@ void Materialization::Engine::check_memory() {
     together(communicator_, [&] {
         auto const& layout = communicator_.layout();
         std::uint64_t needed = 0;
-        for (auto const rank : layout.neighbours) { needed += WireReader(needs[static_cast<std::size_t>(rank)]).get<std::uint64_t>(); }
+        for (auto const rank : layout.neighbours) {
+            needed += WireReader(needs[static_cast<std::size_t>(rank)]).get<std::uint64_t>();
+        }
         auto const available = available_memory_bytes();
         if (needed <= available) { return; }
-        throw Error(Errc::memory, fmt::format("the {} rank(s) of this node need {} for tensors and staging, {} are available", layout.neighbours.size(),
-                                              format_bytes(needed), format_bytes(available)));
+        throw Error(Errc::memory,
+                    fmt::format("the {} rank(s) of this node need {} for tensors and staging, {} are available",
+                                layout.neighbours.size(), format_bytes(needed), format_bytes(available)));
     });
 }
 
@@ -185,8 +195,8 @@ void Materialization::Engine::fail(Error error) {
     leave_together();
 }
 
-/// Goes from agreement to agreement until the one that the failed rank came to with its failure. Agreements are numbered
-/// alike on all ranks: nobody can pass one that the failed rank has not joined.
+/// Goes from agreement to agreement until the one that the failed rank came to with its failure. Agreements are
+/// numbered alike on all ranks: nobody can pass one that the failed rank has not joined.
 void Materialization::Engine::leave_together() {
     state_ = State::failed;
     lanes_->drain();
@@ -203,8 +213,8 @@ void Materialization::Engine::leave_together() {
     }
 }
 
-/// Messages may be under way and other ranks may be gone: memory that the network still knows, and windows whose release
-/// needs everybody, are left to the end of the process.
+/// Messages may be under way and other ranks may be gone: memory that the network still knows, and windows whose
+/// release needs everybody, are left to the end of the process.
 void Materialization::Engine::abandon() noexcept {
     if (communicator_.size() == 1) { return; }
     static_cast<void>(waves_.release());
@@ -272,7 +282,8 @@ void Materialization::Engine::tell_progress() {
 
 void Materialization::Engine::fill_report() {
     clock_.enter(Phase::exchange);
-    report_.seconds = {clock_.seconds(Phase::read), clock_.seconds(Phase::exchange), clock_.seconds(Phase::place), clock_.total()};
+    report_.seconds = {clock_.seconds(Phase::read), clock_.seconds(Phase::exchange), clock_.seconds(Phase::place),
+                       clock_.total()};
     auto const counters = readers_->counters();
     std::uint64_t fallbacks = 0;
     for (std::size_t i = 0; i < counters.size(); ++i) {
@@ -282,14 +293,18 @@ void Materialization::Engine::fill_report() {
         report_.requests += counters[i].requests;
         fallbacks += counters[i].fallbacks;
     }
-    if (fallbacks > 0) { report_.notes.push_back(fmt::format("{} direct read(s) were refused and read through the page cache", fallbacks)); }
+    if (fallbacks > 0) {
+        report_.notes.push_back(
+            fmt::format("{} direct read(s) were refused and read through the page cache", fallbacks));
+    }
     for (std::size_t file = 0; file < plan_.files.size(); ++file) {
         auto const& choice = readers_->choices()[file];
         report_.files.push_back({plan_.files[file].path, to_string(choice.kind), choice.reason});
     }
     report_.exchanged_bytes = waves_->received_bytes();
     report_.placed_bytes = tracker_.placed_bytes();
-    report_.staging_bytes = direct_->staging_bytes() + lanes_->staging_bytes() + waves_->staging_bytes() + transport_->outbox_memory_bytes();
+    report_.staging_bytes = direct_->staging_bytes() + lanes_->staging_bytes() + waves_->staging_bytes() +
+                            transport_->outbox_memory_bytes();
 }
 
 }  // namespace shardwise

@@ -1,6 +1,6 @@
 /// @file
-/// The event loop of a load: feeds reads, places what comes back, steps through the waves, and sees to it that all ranks
-/// end together.
+/// The event loop of a load: feeds reads, places what comes back, steps through the waves, and sees to it that all
+/// ranks end together.
 #pragma once
 
 #include <functional>

@@ -11,7 +11,8 @@ namespace {
 /// The one place that all of @p size_bytes go to, if the blocks are a single run.
 std::span<std::byte> single_target(std::span<CopyBlock const> blocks, std::uint64_t size_bytes, TensorSpans tensors) {
     bool const is_single = blocks.size() == 1 && blocks.front().loops.empty() && blocks.front().run_bytes == size_bytes;
-    return is_single ? tensors[blocks.front().tensor].subspan(blocks.front().target, size_bytes) : std::span<std::byte>();
+    return is_single ? tensors[blocks.front().tensor].subspan(blocks.front().target, size_bytes)
+                     : std::span<std::byte>();
 }
 
 }  // namespace
@@ -26,7 +27,8 @@ std::size_t usable_cores(std::size_t ranks_on_node) {
     return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
 }
 
-Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes) : tensors_(tensors), room_bytes_(room_bytes) {
+Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes)
+    : tensors_(tensors), room_bytes_(room_bytes) {
     for (std::size_t i = 1; i < threads; ++i) {
         workers_.emplace_back([this](std::stop_token const& stop) { work(stop); });
     }

@@ -18,7 +18,9 @@ LoadReport const& Materialization::report() const noexcept { return engine_->rep
 
 std::size_t ParameterStore::size() const noexcept { return data_ ? data_->tensors.size() : 0; }
 
-HeldTensor ParameterStore::operator[](std::size_t index) const { return {&data_->tensors[index], data_->spans[index], data_}; }
+HeldTensor ParameterStore::operator[](std::size_t index) const {
+    return {&data_->tensors[index], data_->spans[index], data_};
+}
 
 std::optional<HeldTensor> ParameterStore::find(std::string_view name) const {
     for (std::size_t i = 0; i < size(); ++i) {

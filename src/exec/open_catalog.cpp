@@ -90,7 +90,9 @@ Catalog Catalog::open(std::string const& path, Context& context) {
         }
     });
     std::vector<FileHeader> headers(files.paths.size());
-    exchange_answers(communicator, own, [&](std::uint64_t file, std::span<std::byte const> bytes) { headers[file] = decode_file_header(bytes); });
+    exchange_answers(communicator, own, [&](std::uint64_t file, std::span<std::byte const> bytes) {
+        headers[file] = decode_file_header(bytes);
+    });
 
     std::optional<Catalog> catalog;
     together(communicator, [&] { catalog = build_catalog(files, std::move(headers)); });

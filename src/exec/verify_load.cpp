@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::uint64_t kChunkBytes = 4ULL << 20U;
 
-/// A part of a parameter that comes from one stored tensor; sources are bytes of it, targets global bytes of the parameter.
+/// A part of a parameter that comes from one stored tensor; sources are bytes of it, targets global bytes of the
+/// parameter.
 struct SourcePart {
     std::uint32_t source = 0;
     std::uint32_t parameter = 0;
@@ -26,7 +27,8 @@ struct SourcePart {
     CopyBlock block;
 };
 
-void add_parts(std::vector<SourcePart>& parts, View const& view, std::uint32_t index, Parameter const& parameter, std::uint64_t copies) {
+void add_parts(std::vector<SourcePart>& parts, View const& view, std::uint32_t index, Parameter const& parameter,
+               std::uint64_t copies) {
     for (auto const& region : view.regions) {
         parts.push_back({region.source, index, copies, lower(region, parameter.value.shape, parameter.value.dtype)});
     }
@@ -56,8 +58,8 @@ std::vector<SourcePart> list_parts(std::span<Parameter const> parameters, Mesh c
 }
 
 /// Adds the digests of what @p parts take from one stored tensor.
-void digest_source(TensorRecord const& stored, FileRecord const& file, std::span<SourcePart const> parts, std::span<Parameter const> parameters,
-                   std::vector<std::uint64_t>& digests) {
+void digest_source(TensorRecord const& stored, FileRecord const& file, std::span<SourcePart const> parts,
+                   std::span<Parameter const> parameters, std::vector<std::uint64_t>& digests) {
     Fd const fd = open_for_read(file.path);
     std::vector<std::byte> chunk;
     std::vector<CopyBlock> clipped;
@@ -80,13 +82,15 @@ void digest_source(TensorRecord const& stored, FileRecord const& file, std::span
 }
 
 /// What all ranks together must hold, from this rank's share of the stored tensors.
-std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Parameter const> parameters, Mesh const& mesh, std::int64_t rank) {
+std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Parameter const> parameters,
+                                            Mesh const& mesh, std::int64_t rank) {
     auto const parts = list_parts(parameters, mesh);
     std::vector<std::uint64_t> digests(parameters.size(), 0);
     auto const share = catalog.tensor_bytes() / static_cast<std::uint64_t>(mesh.world()) + 1;
     std::uint64_t passed = 0;
     for (auto first = parts.begin(); first != parts.end();) {
-        auto const last = std::find_if(first, parts.end(), [&](SourcePart const& part) { return part.source != first->source; });
+        auto const last =
+            std::find_if(first, parts.end(), [&](SourcePart const& part) { return part.source != first->source; });
         auto const& stored = catalog.tensors()[first->source];
         if (passed / share == static_cast<std::uint64_t>(rank)) {
             digest_source(stored, catalog.files()[stored.file], {first, last}, parameters, digests);
@@ -111,8 +115,8 @@ std::vector<std::uint64_t> held_digests(ParameterStore const& store, Plan const&
 
 }  // namespace
 
-void verify_load(ParameterStore const& store, Plan const& plan, Catalog const& catalog, Architecture const& architecture, PlanOptions const& options,
-                 Context& context) {
+void verify_load(ParameterStore const& store, Plan const& plan, Catalog const& catalog,
+                 Architecture const& architecture, PlanOptions const& options, Context& context) {
     auto& communicator = context.communicator();
     Parameters parameters;
     std::vector<std::uint64_t> expected;
@@ -130,8 +134,10 @@ void verify_load(ParameterStore const& store, Plan const& plan, Catalog const& c
     for (std::size_t i = 0; i < parameters.list.size(); ++i) {
         auto const& name = parameters.list[i].name;
         if (held_by_name.at(name) == expected[i]) { continue; }
-        throw Error(Errc::io, fmt::format("verify: the ranks do not hold {} as the checkpoint has it (digest {:016x}, expected {:016x})", name,
-                                          held_by_name.at(name), expected[i]))
+        throw Error(
+            Errc::io,
+            fmt::format("verify: the ranks do not hold {} as the checkpoint has it (digest {:016x}, expected {:016x})",
+                        name, held_by_name.at(name), expected[i]))
             .on_rank(0);
     }
 }

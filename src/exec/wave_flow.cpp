@@ -9,7 +9,8 @@ namespace shardwise {
 namespace {
 
 /// The bytes of @p blocks in @p source if they lie there as they would be packed; nothing otherwise.
-std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock const> blocks, std::span<std::byte const> source) {
+std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock const> blocks,
+                                                         std::span<std::byte const> source) {
     auto end = blocks.front().source;
     for (auto const& block : blocks) {
         if (!block.loops.empty() || block.source != end) { return std::nullopt; }
@@ -28,7 +29,9 @@ WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communica
     for (auto const& wave : plan.waves) {
         missing_reads_.push_back(wave.reads.size());
         std::uint64_t in_wave = 0;
-        for (auto const& receive : wave.receives) { in_wave += needs_messages(static_cast<int>(receive.peer)) ? receive.bytes : 0; }
+        for (auto const& receive : wave.receives) {
+            in_wave += needs_messages(static_cast<int>(receive.peer)) ? receive.bytes : 0;
+        }
         for (auto const& send : wave.sends) { in_wave += send.bytes; }
         room = std::max(room, in_wave);
     }
@@ -36,7 +39,9 @@ WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communica
     if (has_messages) { messages_ = HostMemory(room); }
 }
 
-bool WaveFlow::needs_messages(int rank) const noexcept { return rank != communicator_.rank() && !transport_.shares_memory_with(rank); }
+bool WaveFlow::needs_messages(int rank) const noexcept {
+    return rank != communicator_.rank() && !transport_.shares_memory_with(rank);
+}
 
 bool WaveFlow::advance(std::optional<Outcome>& failure) {
     bool has_moved = feed_reads();
@@ -87,7 +92,8 @@ void WaveFlow::on_read(std::uint32_t wave) {
 
 /// The outbox of wave w - S is free when the agreement on w - S + 1 is reached.
 bool WaveFlow::publish() {
-    bool const is_ready = published_ < plan_.waves.size() && missing_reads_[published_] == 0 && published_ < agreed_ + plan_.slot_count - 1;
+    bool const is_ready = published_ < plan_.waves.size() && missing_reads_[published_] == 0 &&
+                          published_ < agreed_ + plan_.slot_count - 1;
     if (!is_ready) { return false; }
     auto const slot = slot_of(published_);
     if (auto const outbox = transport_.outbox(slot_index(published_)); !outbox.empty()) {
@@ -133,7 +139,9 @@ void WaveFlow::start_exchange() {
             continue;
         }
         received_bytes_ += wave.receives[i].bytes;
-        if (transport_.shares_memory_with(peer)) { place_piece(i, transport_.outbox_of(peer, slot_index(index)), false); }
+        if (transport_.shares_memory_with(peer)) {
+            place_piece(i, transport_.outbox_of(peer, slot_index(index)), false);
+        }
     }
 }
 
@@ -160,7 +168,8 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
 
 void WaveFlow::place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed) {
     auto const index = static_cast<std::uint32_t>(agreed_ - 1);
-    lanes_.submit({WorkId{WorkId::Kind::wave, index, receive}.pack(), blocks_of(index, receive), bytes, is_packed, nullptr, {}});
+    lanes_.submit(
+        {WorkId{WorkId::Kind::wave, index, receive}.pack(), blocks_of(index, receive), bytes, is_packed, nullptr, {}});
 }
 
 bool WaveFlow::exchange() {

@@ -20,10 +20,10 @@
 
 namespace shardwise {
 
-/// Steps through the waves of a plan. Wave w is read into slot w mod S of S slots once wave w - S is in place. A rank joins
-/// the agreement on wave w when it has read its stripe of w, put it into outbox w mod S for its neighbours, and placed
-/// wave w - 1. So once that agreement is reached, wave w may be exchanged, and what lay in the outboxes of w - 1 and before
-/// is in place everywhere.
+/// Steps through the waves of a plan. Wave w is read into slot w mod S of S slots once wave w - S is in place. A rank
+/// joins the agreement on wave w when it has read its stripe of w, put it into outbox w mod S for its neighbours, and
+/// placed wave w - 1. So once that agreement is reached, wave w may be exchanged, and what lay in the outboxes of w - 1
+/// and before is in place everywhere.
 class WaveFlow {
    public:
     WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communicator& communicator, Transport& transport);
@@ -56,8 +56,12 @@ class WaveFlow {
     void send_pieces(Wave const& wave, std::span<std::byte const> slot, std::span<std::byte> room);
     void place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed);
 
-    std::uint32_t slot_index(std::size_t wave) const noexcept { return static_cast<std::uint32_t>(wave % plan_.slot_count); }
-    std::span<std::byte> slot_of(std::size_t wave) const noexcept { return slots_.bytes().subspan(slot_index(wave) * plan_.slot_bytes, plan_.slot_bytes); }
+    std::uint32_t slot_index(std::size_t wave) const noexcept {
+        return static_cast<std::uint32_t>(wave % plan_.slot_count);
+    }
+    std::span<std::byte> slot_of(std::size_t wave) const noexcept {
+        return slots_.bytes().subspan(slot_index(wave) * plan_.slot_bytes, plan_.slot_bytes);
+    }
     std::span<CopyBlock const> blocks_of(Delivery const& delivery) const;
 
     Plan const& plan_;

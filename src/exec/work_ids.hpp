@@ -18,7 +18,8 @@ struct WorkId {
         return static_cast<std::uint64_t>(kind) << 63U | static_cast<std::uint64_t>(wave) << 32U | index;
     }
     static WorkId unpack(std::uint64_t id) noexcept {
-        return {static_cast<Kind>(id >> 63U), static_cast<std::uint32_t>(id >> 32U & 0x7fffffffU), static_cast<std::uint32_t>(id)};
+        return {static_cast<Kind>(id >> 63U), static_cast<std::uint32_t>(id >> 32U & 0x7fffffffU),
+                static_cast<std::uint32_t>(id)};
     }
 };
 

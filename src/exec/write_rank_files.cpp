@@ -10,13 +10,15 @@ namespace shardwise {
 
 namespace fs = std::filesystem;
 
-std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context, std::string const& folder, RankFormat format) {
+std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context,
+                               std::string const& folder, RankFormat format) {
     auto& communicator = context.communicator();
     auto const path = (fs::path(folder) / rank_file_name(plan.rank, format)).string();
     std::optional<PendingFile> file;
     std::uint64_t written = 0;
     together(communicator, [&] {
-        file.emplace(format == RankFormat::hdf5 ? write_hdf5_rank_file(store, plan, path) : write_safetensors_rank_file(store, plan, path));
+        file.emplace(format == RankFormat::hdf5 ? write_hdf5_rank_file(store, plan, path)
+                                                : write_safetensors_rank_file(store, plan, path));
         file->make_durable();
         written = fs::file_size(file->temporary_path());
     });

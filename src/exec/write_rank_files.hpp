@@ -14,10 +14,11 @@
 namespace shardwise {
 
 /// Writes every rank's tensors into @p folder (collective): all files are written and forced to the disk, then all get
-/// their names, then rank 0 writes the manifest shardwise.json. An older set in the folder loses its manifest before and
-/// its surplus files after.
+/// their names, then rank 0 writes the manifest shardwise.json. An older set in the folder loses its manifest before
+/// and its surplus files after.
 /// @return bytes this rank wrote.
 /// @throws Error io and others, the same on every rank; nothing half-written then stands under a final name.
-std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context, std::string const& folder, RankFormat format);
+std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context,
+                               std::string const& folder, RankFormat format);
 
 }  // namespace shardwise

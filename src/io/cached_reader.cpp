@@ -22,7 +22,9 @@ class CachedReader final : public InlineReader {
         for (std::uint64_t done = 0; done < range.size_bytes;) {
             auto const rest = target.subspan(done);
             ssize_t const got = ::pread(access.fd(), rest.data(), rest.size(), static_cast<off_t>(range.begin + done));
-            if (got <= 0) { check_outcome(access, {range.file, range.begin + done, rest.size()}, got < 0 ? -errno : 0); }
+            if (got <= 0) {
+                check_outcome(access, {range.file, range.begin + done, rest.size()}, got < 0 ? -errno : 0);
+            }
             done += static_cast<std::uint64_t>(std::max<ssize_t>(got, 0));
         }
         ++requests_;
@@ -51,6 +53,8 @@ class CachedReader final : public InlineReader {
 
 }  // namespace
 
-std::unique_ptr<InlineReader> make_cached_reader(std::span<FileRecord const> files) { return std::make_unique<CachedReader>(files); }
+std::unique_ptr<InlineReader> make_cached_reader(std::span<FileRecord const> files) {
+    return std::make_unique<CachedReader>(files);
+}
 
 }  // namespace shardwise

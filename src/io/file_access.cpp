@@ -65,11 +65,14 @@ struct Samples {
     static constexpr std::uint64_t kCount = 64;
     static constexpr std::uint64_t kPieceBytes = 512ULL << 10U;
 
-    explicit Samples(std::uint64_t size_bytes) : size_bytes_(size_bytes), is_whole_(size_bytes <= kCount * kPieceBytes) {}
+    explicit Samples(std::uint64_t size_bytes)
+        : size_bytes_(size_bytes), is_whole_(size_bytes <= kCount * kPieceBytes) {}
 
     std::uint64_t count() const noexcept { return is_whole_ ? 1 : kCount; }
     std::uint64_t length() const noexcept { return is_whole_ ? size_bytes_ : kPieceBytes; }
-    std::uint64_t begin(std::uint64_t index) const noexcept { return is_whole_ ? 0 : align_down(size_bytes_ / kCount * index, kSlotAlignment); }
+    std::uint64_t begin(std::uint64_t index) const noexcept {
+        return is_whole_ ? 0 : align_down(size_bytes_ / kCount * index, kSlotAlignment);
+    }
 
    private:
     std::uint64_t size_bytes_;
@@ -113,7 +116,8 @@ bool direct_read_works(std::string const& path) {
     int const raw = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (raw < 0) { return false; }
     Fd const fd(raw);
-    std::unique_ptr<void, decltype(&std::free)> const page(std::aligned_alloc(kSlotAlignment, kSlotAlignment), &std::free);
+    std::unique_ptr<void, decltype(&std::free)> const page(std::aligned_alloc(kSlotAlignment, kSlotAlignment),
+                                                           &std::free);
     return ::pread(fd.get(), page.get(), kSlotAlignment, 0) >= 0;
 }
 
@@ -138,12 +142,16 @@ FileAccess::FileAccess(FileRecord const& file, bool wants_direct)
     : path_(file.path), size_bytes_(file.size_bytes), buffered_(open_for_read(file.path)) {
     auto const size = file_size(buffered_, path_);
     if (size != size_bytes_) {
-        throw Error(Errc::input, fmt::format("{} has {} B now, its header was read when it had {}", path_, size, size_bytes_));
+        throw Error(Errc::input,
+                    fmt::format("{} has {} B now, its header was read when it had {}", path_, size, size_bytes_));
     }
     if (wants_direct) { direct_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT)); }
 }
 
-Transfer::Transfer(FileRange range, std::span<std::byte> into, bool is_direct) : range_(range), into_(into), is_direct_(is_direct) { aim(range.begin); }
+Transfer::Transfer(FileRange range, std::span<std::byte> into, bool is_direct)
+    : range_(range), into_(into), is_direct_(is_direct) {
+    aim(range.begin);
+}
 
 void Transfer::aim(std::uint64_t next) {
     auto const page = align_down(range_.begin, kSlotAlignment);
@@ -165,13 +173,16 @@ void Transfer::stop_direct() {
     aim(next);
 }
 
-std::span<std::byte const> Transfer::data() const noexcept { return into_.subspan(range_.begin % kSlotAlignment, range_.size_bytes); }
+std::span<std::byte const> Transfer::data() const noexcept {
+    return into_.subspan(range_.begin % kSlotAlignment, range_.size_bytes);
+}
 
 void check_outcome(FileAccess const& access, FileRange const& range, std::int64_t outcome) {
     if (outcome == -EINTR || outcome == -EAGAIN) { return; }
     auto const what = fmt::format("read {} at {} for {} B", access.path(), range.begin, range.size_bytes);
     if (outcome < 0) { throw_errno(static_cast<int>(-outcome), what); }
-    throw Error(Errc::input, fmt::format("{}: the file ends there, but had {} B when its header was read", what, access.size_bytes()));
+    throw Error(Errc::input, fmt::format("{}: the file ends there, but had {} B when its header was read", what,
+                                         access.size_bytes()));
 }
 
 NextStep take_outcome(FileAccess const& access, Transfer& transfer, std::int64_t outcome) {
@@ -180,7 +191,8 @@ NextStep take_outcome(FileAccess const& access, Transfer& transfer, std::int64_t
         transfer.stop_direct();
         return NextStep::fall_back;
     }
-    if (outcome <= 0) {
+    bool const is_empty = transfer.target().empty();  // of an empty range, nothing is what there is to read
+    if (outcome < 0 || (outcome == 0 && !is_empty)) {
         check_outcome(access, {transfer.file(), offset, transfer.target().size()}, outcome);
         return NextStep::again;
     }

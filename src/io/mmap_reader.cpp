@@ -7,11 +7,11 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "io/file_access.hpp"
 #include "io/reader.hpp"
 #include "util/checked.hpp"
-#include "util/file.hpp"
 
 namespace shardwise {
 namespace {
@@ -25,7 +25,9 @@ class MappedFile {
    public:
     explicit MappedFile(FileRecord const& file) : access_(file, false) {
         void* const address = ::mmap(nullptr, access_.size_bytes(), PROT_READ, MAP_SHARED, access_.fd(), 0);
-        if (address == MAP_FAILED) { throw_errno(errno, fmt::format("map {} ({} B)", access_.path(), access_.size_bytes())); }
+        if (address == MAP_FAILED) {
+            throw_errno(errno, fmt::format("map {} ({} B)", access_.path(), access_.size_bytes()));
+        }
         bytes_ = {static_cast<std::byte const*>(address), access_.size_bytes()};
     }
     MappedFile(MappedFile const&) = delete;
@@ -35,11 +37,16 @@ class MappedFile {
     std::span<std::byte const> bytes() const noexcept { return bytes_; }
     std::string const& path() const noexcept { return access_.path(); }
 
-    /// A mapped page past the end of a file that was cut is a signal, not an error; look before touching it.
-    void check_size() const {
-        Fd const same(open_for_read(access_.path()));
-        auto const size = file_size(same, access_.path());
-        if (size < bytes_.size()) { throw Error(Errc::input, fmt::format("{} was cut to {} B while it was read", access_.path(), size)); }
+    /// Checks that the file still reaches to the end of @p range. A mapped page past the end of a file that was cut is
+    /// a signal, not an error, and the rest of its last page reads as zeros.
+    void check_size(FileRange const& range) const {
+        struct stat status = {};
+        if (::fstat(access_.fd(), &status) != 0) { throw_errno(errno, fmt::format("stat {}", path())); }
+        auto const size = static_cast<std::uint64_t>(status.st_size);
+        if (size >= range.end()) { return; }
+        throw Error(Errc::input,
+                    fmt::format("read {} at {} for {} B: the file was cut to {} B after its header was read", path(),
+                                range.begin, range.size_bytes, size));
     }
 
    private:
@@ -61,7 +68,8 @@ class MmapReader final : public InlineReader {
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte>) override {
         auto const& file = mapped(range.file);
         auto const data = file.bytes().subspan(range.begin, range.size_bytes);
-        fault_in(file, data);
+        fault_in(file, range, data);
+        file.check_size(range);
         ++requests_;
         return data;
     }
@@ -83,14 +91,14 @@ class MmapReader final : public InlineReader {
     }
 
     /// Brings pages in before they are touched: an error of the storage is a signal otherwise.
-    static void fault_in(MappedFile const& file, std::span<std::byte const> data) {
+    static void fault_in(MappedFile const& file, FileRange const& range, std::span<std::byte const> data) {
         auto const pages = pages_of(data);
         while (::madvise(pages.data(), pages.size(), MADV_POPULATE_READ) != 0) {
             if (errno == EINTR || errno == EAGAIN) { continue; }
             if (errno == EINVAL) { return; }  // a kernel that cannot: pages come in when they are touched
             int const number = errno == EFAULT ? EIO : errno;
-            file.check_size();
-            throw_errno(number, fmt::format("read {} at {} for {} B", file.path(), data.data() - file.bytes().data(), data.size()));
+            file.check_size(range);
+            throw_errno(number, fmt::format("read {} at {} for {} B", file.path(), range.begin, range.size_bytes));
         }
     }
 
@@ -103,6 +111,8 @@ class MmapReader final : public InlineReader {
 
 }  // namespace
 
-std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files) { return std::make_unique<MmapReader>(files); }
+std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files) {
+    return std::make_unique<MmapReader>(files);
+}
 
 }  // namespace shardwise

@@ -103,7 +103,8 @@ class PreadReader final : public Reader {
     /// One pread; true when the range is there.
     bool step(Job& job) {
         auto const target = job.transfer.target();
-        ssize_t const got = ::pread(job.transfer.fd(*job.access), target.data(), target.size(), static_cast<off_t>(job.transfer.offset()));
+        ssize_t const got = ::pread(job.transfer.fd(*job.access), target.data(), target.size(),
+                                    static_cast<off_t>(job.transfer.offset()));
         ++requests_;
         if (got > 0) { bytes_ += static_cast<std::uint64_t>(got); }
         auto const next = take_outcome(*job.access, job.transfer, got < 0 ? -errno : got);
@@ -129,7 +130,8 @@ class PreadReader final : public Reader {
 
 }  // namespace
 
-std::unique_ptr<Reader> make_pread_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct, std::size_t threads) {
+std::unique_ptr<Reader> make_pread_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct,
+                                          std::size_t threads) {
     return std::make_unique<PreadReader>(files, std::move(wants_direct), threads);
 }
 

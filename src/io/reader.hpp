@@ -33,7 +33,8 @@ struct ReadResult {
 /// What a reader did, counted as it did it.
 struct ReadCounters {
     std::uint64_t requests = 0;
-    std::uint64_t bytes = 0;      ///< that came from storage or the page cache, over-read included; of mapped files, used ones
+    /// That came from storage or the page cache, over-read included; of mapped files, used ones
+    std::uint64_t bytes = 0;
     std::uint64_t fallbacks = 0;  ///< requests that direct I/O could not finish
 };
 
@@ -42,8 +43,8 @@ enum class Wait : std::uint8_t { no, briefly };  ///< briefly: up to a milliseco
 
 /// Reads byte ranges of a catalog's files, many at a time. One thread submits and polls.
 ///
-/// Short reads and interruptions are dealt with inside; a file that ends early is an error of kind input, everything else
-/// that the system refuses is of kind io; both name file, offset and size.
+/// Short reads and interruptions are dealt with inside; a file that ends early is an error of kind input, everything
+/// else that the system refuses is of kind io; both name file, offset and size.
 class Reader {
    public:
     virtual ~Reader() = default;
@@ -63,13 +64,14 @@ class Reader {
     virtual ReadCounters counters() const noexcept = 0;
 };
 
-/// Reads on the thread that asks, for files whose bytes are in memory already: there is nothing to wait for. Any number of
-/// threads.
+/// Reads on the thread that asks, for files whose bytes are in memory already: there is nothing to wait for. Any number
+/// of threads.
 class InlineReader {
    public:
     virtual ~InlineReader() = default;
 
-    /// The bytes of @p range: in the first bytes of @p room, which is as long at least, or in memory of the reader's own.
+    /// The bytes of @p range: in the first bytes of @p room, which is as long at least, or in memory of the reader's
+    /// own.
     /// @throws Error as Reader.
     virtual std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) = 0;
 
@@ -79,8 +81,8 @@ class InlineReader {
     virtual ReadCounters counters() const noexcept = 0;
 };
 
-/// Copies out of the page cache with pread. Straight into a tensor where it can: nothing has to be mapped, which costs more
-/// than the copy where the cache consists of small pages.
+/// Copies out of the page cache with pread. Straight into a tensor where it can: nothing has to be mapped, which costs
+/// more than the copy where the cache consists of small pages.
 std::unique_ptr<InlineReader> make_cached_reader(std::span<FileRecord const> files);
 
 /// Maps files and lends the mapped bytes.
@@ -88,11 +90,13 @@ std::unique_ptr<InlineReader> make_mmap_reader(std::span<FileRecord const> files
 
 /// Reads with `threads` threads that call pread.
 /// @param wants_direct one flag a file: bypass the page cache where the file system allows it.
-std::unique_ptr<Reader> make_pread_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct, std::size_t threads);
+std::unique_ptr<Reader> make_pread_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct,
+                                          std::size_t threads);
 
 /// Reads with io_uring.
 /// @throws Error unavailable when it is not built (naming the CMake option) or the system refuses it.
-std::unique_ptr<Reader> make_uring_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct, std::size_t depth);
+std::unique_ptr<Reader> make_uring_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct,
+                                          std::size_t depth);
 
 /// Empty if io_uring can be used here, else the reason.
 std::string uring_obstacle();

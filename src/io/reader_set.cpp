@@ -13,9 +13,11 @@ std::string percent(double fraction) { return fmt::format("{:.0f} % cached", fra
 FileReader choose_uncached(FileFacts const& facts, std::string const& uring_reason) {
     auto const how = facts.allows_direct ? "direct I/O" : "no direct I/O there";
     if (uring_reason.empty()) {
-        return {ReaderKind::uring, facts.allows_direct, fmt::format("{}, {}, {}", percent(facts.cached_fraction), facts.file_system, how)};
+        return {ReaderKind::uring, facts.allows_direct,
+                fmt::format("{}, {}, {}", percent(facts.cached_fraction), facts.file_system, how)};
     }
-    return {ReaderKind::pread, facts.allows_direct, fmt::format("{}, {}, {}; {}", percent(facts.cached_fraction), facts.file_system, how, uring_reason)};
+    return {ReaderKind::pread, facts.allows_direct,
+            fmt::format("{}, {}, {}; {}", percent(facts.cached_fraction), facts.file_system, how, uring_reason)};
 }
 
 }  // namespace
@@ -34,7 +36,8 @@ FileReader choose_reader(FileFacts const& facts, ReaderChoice choice, std::strin
     bool const wants_direct = facts.allows_direct && !facts.is_cached();
     switch (choice) {
         case ReaderChoice::mmap: return {ReaderKind::mmap, false, "asked for"};
-        case ReaderChoice::pread: return {facts.is_cached() ? ReaderKind::cached : ReaderKind::pread, wants_direct, "asked for"};
+        case ReaderChoice::pread:
+            return {facts.is_cached() ? ReaderKind::cached : ReaderKind::pread, wants_direct, "asked for"};
         case ReaderChoice::uring:
             if (!uring_reason.empty()) { throw Error(Errc::unavailable, fmt::format("--io uring: {}", uring_reason)); }
             return {ReaderKind::uring, wants_direct, "asked for"};
@@ -45,17 +48,23 @@ FileReader choose_reader(FileFacts const& facts, ReaderChoice choice, std::strin
     return choose_uncached(facts, uring_reason);
 }
 
-ReaderSet::ReaderSet(std::span<FileRecord const> files, std::vector<FileReader> choices, ReaderLimits limits) : choices_(std::move(choices)) {
+ReaderSet::ReaderSet(std::span<FileRecord const> files, std::vector<FileReader> choices, ReaderLimits limits)
+    : choices_(std::move(choices)) {
     auto const uses = [&](ReaderKind kind) {
-        return std::any_of(choices_.begin(), choices_.end(), [&](FileReader const& choice) { return choice.kind == kind; });
+        return std::any_of(choices_.begin(), choices_.end(),
+                           [&](FileReader const& choice) { return choice.kind == kind; });
     };
     std::vector<bool> wants_direct;
     for (auto const& choice : choices_) { wants_direct.push_back(choice.is_direct); }
     auto const at = [](ReaderKind kind) { return static_cast<std::size_t>(kind); };
     if (uses(ReaderKind::cached)) { inline_readers_[at(ReaderKind::cached)] = make_cached_reader(files); }
     if (uses(ReaderKind::mmap)) { inline_readers_[at(ReaderKind::mmap)] = make_mmap_reader(files); }
-    if (uses(ReaderKind::uring)) { readers_[at(ReaderKind::uring)] = make_uring_reader(files, wants_direct, limits.depth); }
-    if (uses(ReaderKind::pread)) { readers_[at(ReaderKind::pread)] = make_pread_reader(files, wants_direct, limits.threads); }
+    if (uses(ReaderKind::uring)) {
+        readers_[at(ReaderKind::uring)] = make_uring_reader(files, wants_direct, limits.depth);
+    }
+    if (uses(ReaderKind::pread)) {
+        readers_[at(ReaderKind::pread)] = make_pread_reader(files, wants_direct, limits.threads);
+    }
 }
 
 bool ReaderSet::has_room(std::uint32_t file) const noexcept {

@@ -64,7 +64,9 @@ class ReaderSet {
     std::array<ReadCounters, kReaderKinds> counters() const;
 
     /// Puts another reader in place of a kind, for tests.
-    void replace(ReaderKind kind, std::unique_ptr<Reader> reader) { readers_[static_cast<std::size_t>(kind)] = std::move(reader); }
+    void replace(ReaderKind kind, std::unique_ptr<Reader> reader) {
+        readers_[static_cast<std::size_t>(kind)] = std::move(reader);
+    }
 
     /// The reader of a kind; null if no file uses it.
     std::unique_ptr<Reader> take(ReaderKind kind) { return std::move(readers_[static_cast<std::size_t>(kind)]); }

@@ -17,7 +17,9 @@ class Ring {
    public:
     explicit Ring(unsigned entries) {
         int const result = io_uring_queue_init(entries, &ring_, 0);
-        if (result < 0) { throw Error(Errc::unavailable, fmt::format("io_uring cannot be used here: {}", explain(-result))); }
+        if (result < 0) {
+            throw Error(Errc::unavailable, fmt::format("io_uring cannot be used here: {}", explain(-result)));
+        }
     }
     Ring(Ring const&) = delete;
     Ring& operator=(Ring const&) = delete;
@@ -113,7 +115,8 @@ class UringReader final : public Reader {
             entry = io_uring_get_sqe(ring_.get());
         }
         auto const target = job.transfer->target();
-        io_uring_prep_read(entry, job.transfer->fd(*job.access), target.data(), static_cast<unsigned>(target.size()), job.transfer->offset());
+        io_uring_prep_read(entry, job.transfer->fd(*job.access), target.data(), static_cast<unsigned>(target.size()),
+                           job.transfer->offset());
         // A read from the page cache is a copy in the submitter's time unless a kernel thread is asked to do it.
         if (!job.transfer->is_direct()) { entry->flags |= IOSQE_ASYNC; }
         entry->user_data = index;
@@ -157,7 +160,8 @@ class UringReader final : public Reader {
 
 }  // namespace
 
-std::unique_ptr<Reader> make_uring_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct, std::size_t depth) {
+std::unique_ptr<Reader> make_uring_reader(std::span<FileRecord const> files, std::vector<bool> wants_direct,
+                                          std::size_t depth) {
     return std::make_unique<UringReader>(files, std::move(wants_direct), depth);
 }
 

@@ -25,7 +25,9 @@ std::vector<ArchitectureData> const& known_architectures() {
     static std::vector<ArchitectureData> const known = [] {
         std::vector<ArchitectureData> parsed;
         for (auto const& config : embedded_configs()) {
-            if (config.name != kLegacyFile) { parsed.push_back(parse_architecture(std::string(config.json), std::string(config.name))); }
+            if (config.name != kLegacyFile) {
+                parsed.push_back(parse_architecture(std::string(config.json), std::string(config.name)));
+            }
         }
         return parsed;
     }();
@@ -35,14 +37,17 @@ std::vector<ArchitectureData> const& known_architectures() {
 /// The renames that apply to every checkpoint, after the architecture's own.
 std::vector<Transform> legacy_transforms() {
     for (auto const& config : embedded_configs()) {
-        if (config.name == kLegacyFile) { return parse_architecture(std::string(config.json), std::string(config.name)).transforms; }
+        if (config.name == kLegacyFile) {
+            return parse_architecture(std::string(config.json), std::string(config.name)).transforms;
+        }
     }
     return {};
 }
 
 EmbeddedConfig const& embedded_file(std::string const& name) {
     auto const configs = embedded_configs();
-    return *std::find_if(configs.begin(), configs.end(), [&](EmbeddedConfig const& config) { return config.name == name; });
+    return *std::find_if(configs.begin(), configs.end(),
+                         [&](EmbeddedConfig const& config) { return config.name == name; });
 }
 
 bool contains(std::vector<std::string> const& list, std::string const& item) {
@@ -60,8 +65,10 @@ ArchitectureData const* find_known(Predicate fits) {
 [[noreturn]] void refuse_unknown(std::string const& what, std::string const& name) {
     auto const known = Architecture::known_model_types();
     auto const near = nearest(name, known);
-    refuse(fmt::format("{} '{}' is not known{}; --arch FILE takes a description of your own (format: configs/schema.json)", what, name,
-                       near.empty() ? fmt::format(" (known: {})", fmt::join(known, ", ")) : fmt::format(", the nearest known one is '{}'", near)));
+    refuse(fmt::format(
+        "{} '{}' is not known{}; --arch FILE takes a description of your own (format: configs/schema.json)", what, name,
+        near.empty() ? fmt::format(" (known: {})", fmt::join(known, ", "))
+                     : fmt::format(", the nearest known one is '{}'", near)));
 }
 
 bool is_file_name(std::string const& text) { return text.find('/') != std::string::npos || text.ends_with(".json"); }
@@ -76,24 +83,34 @@ Architecture Architecture::parse(std::string const& json, std::string const& ori
 
 Architecture Architecture::load(std::string const& name_or_file) {
     if (is_file_name(name_or_file)) { return parse(read_text(name_or_file), name_or_file); }
-    auto const* found = find_known([&](auto const& data) { return data.family == name_or_file || contains(data.model_types, name_or_file); });
+    auto const* found = find_known(
+        [&](auto const& data) { return data.family == name_or_file || contains(data.model_types, name_or_file); });
     if (found == nullptr) { refuse_unknown("architecture", name_or_file); }
     return parse(std::string(embedded_file(found->origin).json), found->origin);
 }
 
 Architecture Architecture::for_config(std::string const& config_json) {
-    if (config_json.empty()) { refuse("the checkpoint has no config.json to tell its architecture; name one with --arch"); }
+    if (config_json.empty()) {
+        refuse("the checkpoint has no config.json to tell its architecture; name one with --arch");
+    }
     ModelConfig const config(config_json);
-    auto const* found = find_known([&](auto const& data) { return contains(data.model_classes, config.model_class()); });
-    if (found == nullptr) { found = find_known([&](auto const& data) { return contains(data.model_types, config.model_type()); }); }
-    if (found == nullptr && config.model_type().empty()) { refuse("config.json names no 'model_type'; name an architecture with --arch"); }
+    auto const* found =
+        find_known([&](auto const& data) { return contains(data.model_classes, config.model_class()); });
+    if (found == nullptr) {
+        found = find_known([&](auto const& data) { return contains(data.model_types, config.model_type()); });
+    }
+    if (found == nullptr && config.model_type().empty()) {
+        refuse("config.json names no 'model_type'; name an architecture with --arch");
+    }
     if (found == nullptr) { refuse_unknown("config.json: model_type", config.model_type()); }
     return parse(std::string(embedded_file(found->origin).json), found->origin);
 }
 
 std::vector<std::string> Architecture::known_model_types() {
     std::vector<std::string> types;
-    for (auto const& data : known_architectures()) { types.insert(types.end(), data.model_types.begin(), data.model_types.end()); }
+    for (auto const& data : known_architectures()) {
+        types.insert(types.end(), data.model_types.begin(), data.model_types.end());
+    }
     std::sort(types.begin(), types.end());
     return types;
 }
@@ -113,7 +130,9 @@ SizeLookup size_lookup(ArchitectureData const& data, ModelConfig const& config) 
         std::function<std::int64_t(std::string const&)> value_of = [&](std::string const& name) -> std::int64_t {
             if (auto const stated = config.size(name)) { return *stated; }
             auto const derived = data.sizes.find(name);
-            if (derived == data.sizes.end()) { refuse(fmt::format("config.json has no whole number '{}', which {} needs", name, data.origin)); }
+            if (derived == data.sizes.end()) {
+                refuse(fmt::format("config.json has no whole number '{}', which {} needs", name, data.origin));
+            }
             if (++nesting > kMaxNesting) { refuse(fmt::format("{}: sizes.{}: defined by itself", data.origin, name)); }
             auto const value = evaluate_size(derived->second, value_of);
             --nesting;
@@ -133,7 +152,8 @@ bool is_within(std::string const& name, std::string const& module) {
 void inherit(std::map<std::string, PlacementRule>& rules, std::map<std::string, PlacementRule> const& inherited) {
     auto const own = rules;
     for (auto const& [name, rule] : inherited) {
-        bool const is_replaced = std::any_of(own.begin(), own.end(), [&](auto const& entry) { return is_within(name, entry.first); });
+        bool const is_replaced = std::any_of(
+            own.begin(), own.end(), [&inner = name](auto const& entry) { return is_within(inner, entry.first); });
         if (!is_replaced) { rules.emplace(name, rule); }
     }
 }

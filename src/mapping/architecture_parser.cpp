@@ -63,7 +63,8 @@ Operation parse_operation(JsonReader const& op) {
     if (std::find(kNames.begin(), kNames.end(), name) == kNames.end()) {
         auto const near = nearest(name, kNames);
         op["op"].refuse(fmt::format("unknown operation '{}'; {}", name,
-                                    near.empty() ? fmt::format("known are {}", fmt::join(kNames, ", ")) : fmt::format("the nearest known one is '{}'", near)));
+                                    near.empty() ? fmt::format("known are {}", fmt::join(kNames, ", "))
+                                                 : fmt::format("the nearest known one is '{}'", near)));
     }
     auto const dim = dim_of(op, "dim", 0);
     if (name == "Concatenate" || name == "MergeModulelist") {
@@ -95,7 +96,10 @@ Pattern pattern_of(JsonReader const& sources) {
 
 std::string escaped(std::string_view text) {
     std::string result;
-    for (char const c : text) { result += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ? std::string(1, c) : fmt::format("\\{}", c); }
+    for (char const c : text) {
+        result +=
+            std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ? std::string(1, c) : fmt::format("\\{}", c);
+    }
     return result;
 }
 
@@ -116,7 +120,9 @@ Transform parse_converter(JsonReader const& rule) {
     rule.allow_only({"convert", "to", "ops", "scope"});
     Transform transform{Transform::Kind::convert, pattern_of(rule["convert"]), normalized_targets(rule), {}, 0, {}};
     for (auto const& op : rule["ops"].array()) { transform.operations.push_back(parse_operation(op)); }
-    if (transform.operations.empty()) { rule["ops"].refuse("a converter needs at least one operation; use 'rename' for names alone"); }
+    if (transform.operations.empty()) {
+        rule["ops"].refuse("a converter needs at least one operation; use 'rename' for names alone");
+    }
     if (transform.pattern.sources().size() > 1 && transform.targets.size() > 1) {
         rule.refuse("a converter has one source or one target, this one has several of both");
     }
@@ -132,7 +138,9 @@ Transform parse_rename(JsonReader const& rule, std::string const& kind) {
     Transform transform{Transform::Kind::rename, pattern_of(rule[kind]), normalized_targets(rule), {}, 0, {}};
     if (kind == "rename_group") {
         transform.kind = Transform::Kind::group_rename;
-        if (transform.targets.size() != transform.pattern.sources().size()) { rule["to"].refuse("expected one target for each pattern"); }
+        if (transform.targets.size() != transform.pattern.sources().size()) {
+            rule["to"].refuse("expected one target for each pattern");
+        }
     } else if (transform.targets.size() != 1) {
         rule["to"].refuse("expected one target");
     }
@@ -215,7 +223,9 @@ std::map<std::string, Heads> parse_head_lists(JsonReader const& document) {
     if (!lists) { return heads; }
     lists->allow_only({"query", "key_value"});
     for (auto const& [kind, names] : lists->members()) {
-        for (auto const& name : names.texts()) { heads.emplace(name, kind == "query" ? Heads::query : Heads::key_value); }
+        for (auto const& name : names.texts()) {
+            heads.emplace(name, kind == "query" ? Heads::query : Heads::key_value);
+        }
     }
     return heads;
 }
@@ -226,7 +236,9 @@ void check_extensions(JsonReader const& where, std::map<std::string, ParallelPla
         std::string const* at = &plan.extends;
         for (std::size_t steps = 0; !at->empty(); ++steps) {
             auto const next = plans.find(*at);
-            if (next == plans.end()) { where.refuse(fmt::format("'{}' extends '{}', which is no plan of this file", name, *at)); }
+            if (next == plans.end()) {
+                where.refuse(fmt::format("'{}' extends '{}', which is no plan of this file", name, *at));
+            }
             if (steps == plans.size()) { where.refuse(fmt::format("'{}' extends itself", name)); }
             at = &next->second.extends;
         }
@@ -236,13 +248,10 @@ void check_extensions(JsonReader const& where, std::map<std::string, ParallelPla
 }  // namespace
 
 ArchitectureData parse_architecture(std::string const& json, std::string const& origin) {
-    nlohmann::json parsed;
-    try {
-        parsed = nlohmann::json::parse(json);
-    } catch (nlohmann::json::parse_error const& error) { throw Error(Errc::input, fmt::format("{}: {}", origin, error.what())); }
+    auto const parsed = parse_json(json, origin);
     JsonReader const document(parsed, origin);
-    document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore", "tied", "heads",
-                         "transforms", "plans"});
+    document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore",
+                         "tied", "heads", "transforms", "plans"});
     ArchitectureData data;
     data.origin = origin;
     data.family = document["family"].text();

@@ -52,14 +52,17 @@ void order_by_number(std::vector<Collected>& bucket, std::string const& source, 
             refuse(fmt::format("{}: '{}' stands where '{}' has its number", name, item.star, source));
         }
         auto const [at, is_new] = by_number.emplace(number, item);
-        if (!is_new) { refuse(fmt::format("{} and {} are both number {} of '{}'", catalog.tensors()[at->second.tensor].name, name, number, source)); }
+        if (!is_new) {
+            refuse(fmt::format("{} and {} are both number {} of '{}'", catalog.tensors()[at->second.tensor].name, name,
+                               number, source));
+        }
     }
     bucket.clear();
     std::int64_t expected = 0;
     for (auto& [number, item] : by_number) {
         if (number != expected) {
-            refuse(fmt::format("number {} of '{}' is missing: {} were found, up to number {}", expected, source, by_number.size(),
-                               by_number.rbegin()->first));
+            refuse(fmt::format("number {} of '{}' is missing: {} were found, up to number {}", expected, source,
+                               by_number.size(), by_number.rbegin()->first));
         }
         bucket.push_back(item);
         ++expected;
@@ -80,35 +83,45 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
         if (collected.empty()) { refuse(fmt::format("no tensor matches its source '{}'", sources[i])); }
         if (merges_lists(transform)) { order_by_number(collected, sources[i], catalog); }
         Bucket bucket{sources[i], {}, true};
-        for (auto const& item : collected) { bucket.tensors.push_back(stored(item.tensor, catalog.tensors()[item.tensor])); }
+        for (auto const& item : collected) {
+            bucket.tensors.push_back(stored(item.tensor, catalog.tensors()[item.tensor]));
+        }
         if (i > 0 && merges_lists(transform) && bucket.tensors.size() != buckets.front().tensors.size()) {
-            refuse(fmt::format("{} tensors match '{}' but {} match '{}'", buckets.front().tensors.size(), sources[0], bucket.tensors.size(), sources[i]));
+            refuse(fmt::format("{} tensors match '{}' but {} match '{}'", buckets.front().tensors.size(), sources[0],
+                               bucket.tensors.size(), sources[i]));
         }
         buckets.push_back(std::move(bucket));
     }
     return buckets;
 }
 
-std::vector<NamedExpression> convert_entry(Entry entry, Transform const& transform, Catalog const& catalog, SizeLookup const& size_of) {
+std::vector<NamedExpression> convert_entry(Entry entry, Transform const& transform, Catalog const& catalog,
+                                           SizeLookup const& size_of) {
     auto const hit = entry.hit;
-    auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog), transform.targets, size_of);
+    auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog),
+                                    transform.targets, size_of);
     std::vector<NamedExpression> outputs;
     for (auto& bucket : buckets) {
-        if (bucket.tensors.size() != 1) { refuse(fmt::format("the rule leaves {} tensors for '{}'", bucket.tensors.size(), bucket.key)); }
+        if (bucket.tensors.size() != 1) {
+            refuse(fmt::format("the rule leaves {} tensors for '{}'", bucket.tensors.size(), bucket.key));
+        }
         outputs.push_back({output_name(hit, bucket.key), std::move(bucket.tensors.front())});
     }
     return outputs;
 }
 
 void check_single_source(std::vector<NamedExpression> const& parameters, Catalog const& catalog) {
-    auto const twice = std::adjacent_find(parameters.begin(), parameters.end(), [](auto const& a, auto const& b) { return a.name == b.name; });
+    auto const twice = std::adjacent_find(parameters.begin(), parameters.end(),
+                                          [](auto const& a, auto const& b) { return a.name == b.name; });
     if (twice == parameters.end()) { return; }
-    refuse(fmt::format("parameter {} has two sources: {} and {}", twice->name, to_string(twice->value, catalog), to_string(std::next(twice)->value, catalog)));
+    refuse(fmt::format("parameter {} has two sources: {} and {}", twice->name, to_string(twice->value, catalog),
+                       to_string(std::next(twice)->value, catalog)));
 }
 
 }  // namespace
 
-std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture, SizeLookup const& size_of) {
+std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
+                                     SizeLookup const& size_of) {
     auto const wanted = wanted_tensors(catalog, architecture.ignore);
     std::vector<std::string> names;
     names.reserve(wanted.size());
@@ -135,7 +148,8 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
             std::move(outputs.begin(), outputs.end(), std::back_inserter(parameters));
         } catch (Error const& error) { throw error.while_(fmt::format("making {}", key.first)); }
     }
-    std::sort(parameters.begin(), parameters.end(), [](auto const& a, auto const& b) { return natural_name_less(a.name, b.name); });
+    std::sort(parameters.begin(), parameters.end(),
+              [](auto const& a, auto const& b) { return natural_name_less(a.name, b.name); });
     check_single_source(parameters, catalog);
     return parameters;
 }

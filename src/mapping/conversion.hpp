@@ -20,6 +20,7 @@ struct NamedExpression {
 
 /// Renames and converts every tensor of @p catalog that is not ignored; in natural order of names.
 /// @throws Error input: two sources for one name, a missing source or expert, operations that do not fit.
-std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture, SizeLookup const& size_of);
+std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
+                                     SizeLookup const& size_of);
 
 }  // namespace shardwise

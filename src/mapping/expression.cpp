@@ -19,7 +19,8 @@ void check_same_types(std::vector<Expression> const& inputs, std::string_view wh
     if (inputs.empty()) { refuse(fmt::format("{} of nothing", what)); }
     for (auto const& input : inputs) {
         if (input.dtype == inputs.front().dtype) { continue; }
-        refuse(fmt::format("{} of different types, {} and {}", what, to_string(inputs.front().dtype), to_string(input.dtype)));
+        refuse(fmt::format("{} of different types, {} and {}", what, to_string(inputs.front().dtype),
+                           to_string(input.dtype)));
     }
 }
 
@@ -141,7 +142,9 @@ Expression concatenation_of(std::vector<Expression> inputs, std::size_t dim) {
 Expression stack_of(std::vector<Expression> inputs, std::size_t dim) {
     check_same_types(inputs, "stack");
     Shape const shape = inputs.front().shape;
-    if (dim > shape.rank()) { refuse(fmt::format("stack: no place {} for a new dimension in shape {}", dim, to_string(shape))); }
+    if (dim > shape.rank()) {
+        refuse(fmt::format("stack: no place {} for a new dimension in shape {}", dim, to_string(shape)));
+    }
     for (auto const& input : inputs) {
         if (input.shape == shape) { continue; }
         refuse(fmt::format("shapes {} and {} cannot be stacked", to_string(shape), to_string(input.shape)));
@@ -182,7 +185,8 @@ View evaluate(Expression const& expression) {
             return slice(evaluate(expression.inputs.front()), dim, expression.begin,
                          expression.begin + expression.shape[dim]);
         case Expression::Kind::select:
-            return squeeze(slice(evaluate(expression.inputs.front()), dim, expression.begin, expression.begin + 1), dim);
+            return squeeze(slice(evaluate(expression.inputs.front()), dim, expression.begin, expression.begin + 1),
+                           dim);
         case Expression::Kind::concatenate:
         case Expression::Kind::stack: return evaluate_joined(expression);
         case Expression::Kind::transpose: return transpose(evaluate(expression.inputs.front()), dim, expression.dim1);

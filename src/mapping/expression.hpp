@@ -49,9 +49,9 @@ Expression stack_of(std::vector<Expression> inputs, std::size_t dim);
 /// Two dimensions swapped.
 Expression transpose_of(Expression input, std::size_t dim0, std::size_t dim1);
 
-/// Within each of @p groups equal parts of @p dim, pairs of neighbours become two halves: element 2i+j of a part moves to
-/// j*(n/2)+i, n being the part's length. With @p inverse the other way round. One group is the op Interleave; one group
-/// per attention head is PermuteForRope.
+/// Within each of @p groups equal parts of @p dim, pairs of neighbours become two halves: element 2i+j of a part moves
+/// to j*(n/2)+i, n being the part's length. With @p inverse the other way round. One group is the op Interleave; one
+/// group per attention head is PermuteForRope.
 ///
 /// Example: 0..5, one group -> 0,2,4,1,3,5; inverse -> 0,3,1,4,2,5.
 Expression interleave_of(Expression input, std::size_t dim, std::int64_t groups, bool inverse);

@@ -21,7 +21,9 @@ ModelConfig::ModelConfig(std::string const& json) {
     for (auto const& [key, value] : document.items()) {
         if (value.is_object()) { take_sizes(value, key + "."); }
     }
-    if (auto const text = document.find("text_config"); text != document.end() && text->is_object()) { take_sizes(*text, ""); }
+    if (auto const text = document.find("text_config"); text != document.end() && text->is_object()) {
+        take_sizes(*text, "");
+    }
 
     if (auto const type = document.find("model_type"); type != document.end() && type->is_string()) {
         model_type_ = type->get<std::string>();

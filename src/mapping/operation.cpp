@@ -28,7 +28,9 @@ Expression take_only_tensor(std::vector<Bucket>& buckets) {
 }
 
 void check_dim(Expression const& tensor, std::size_t dim) {
-    if (dim >= tensor.shape.rank()) { refuse(fmt::format("no dimension {} in shape {}", dim, to_string(tensor.shape))); }
+    if (dim >= tensor.shape.rank()) {
+        refuse(fmt::format("no dimension {} in shape {}", dim, to_string(tensor.shape)));
+    }
 }
 
 Bucket result_of(std::string key, Expression tensor) {
@@ -47,7 +49,8 @@ void name_entries(std::vector<Bucket>& buckets, Rule const& rule) {
     if (buckets.size() == 1) { buckets.front().key = only_key(rule, buckets.front()); }
 }
 
-std::vector<Bucket> cut_to_targets(Expression const& whole, std::size_t dim, std::span<std::int64_t const> sizes, Rule const& rule) {
+std::vector<Bucket> cut_to_targets(Expression const& whole, std::size_t dim, std::span<std::int64_t const> sizes,
+                                   Rule const& rule) {
     std::vector<Bucket> result;
     std::int64_t begin = 0;
     for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -78,9 +81,12 @@ std::vector<Bucket> apply(Chunk const& op, std::vector<Bucket> buckets, Rule con
     auto const extent = whole.shape[op.dim];
     auto const piece = ceil_div(extent, count);
     std::vector<std::int64_t> sizes;
-    for (std::int64_t i = 0; i < count; ++i) { sizes.push_back(std::min((i + 1) * piece, extent) - std::min(i * piece, extent)); }
+    for (std::int64_t i = 0; i < count; ++i) {
+        sizes.push_back(std::min((i + 1) * piece, extent) - std::min(i * piece, extent));
+    }
     if (extent > 0 && sizes.back() == 0) {
-        refuse(fmt::format("{} indices of dimension {} in pieces of {} leave nothing for target {} of {}", extent, op.dim, piece, count, count));
+        refuse(fmt::format("{} indices of dimension {} in pieces of {} leave nothing for target {} of {}", extent,
+                           op.dim, piece, count, count));
     }
     return cut_to_targets(whole, op.dim, sizes, rule);
 }
@@ -158,13 +164,16 @@ std::vector<Bucket> apply(Interleave const& op, std::vector<Bucket> buckets, Rul
 }
 
 bool contains_any(std::string const& key, std::vector<std::string> const& names) {
-    return std::any_of(names.begin(), names.end(), [&](auto const& name) { return key.find(name) != std::string::npos; });
+    return std::any_of(names.begin(), names.end(),
+                       [&](auto const& name) { return key.find(name) != std::string::npos; });
 }
 
 std::vector<Bucket> apply(PermuteForRope const& op, std::vector<Bucket> buckets, Rule const& rule) {
     constexpr std::size_t kRankWithoutRows = 3;  // stacked tensors pass unchanged, as in the reference
     for (auto& bucket : buckets) {
-        if (bucket.tensors.size() != 1) { refuse(fmt::format("takes one tensor for '{}', got {}", bucket.key, bucket.tensors.size())); }
+        if (bucket.tensors.size() != 1) {
+            refuse(fmt::format("takes one tensor for '{}', got {}", bucket.key, bucket.tensors.size()));
+        }
         bucket.is_list = false;
         auto& tensor = bucket.tensors.front();
         bool const is_named = op.names.empty() || contains_any(bucket.key, op.names);

@@ -61,7 +61,8 @@ struct PermuteForRope {
     bool inverse = false;
 };
 
-using Operation = std::variant<Chunk, Split, Concatenate, MergeModulelist, SplitModulelist, Transpose, Interleave, PermuteForRope>;
+using Operation =
+    std::variant<Chunk, Split, Concatenate, MergeModulelist, SplitModulelist, Transpose, Interleave, PermuteForRope>;
 
 /// What one source or target of a rule holds while its operations run.
 struct Bucket {

@@ -58,7 +58,8 @@ Placement::Block deal_block(std::int64_t size, Heads heads, PlacementContext con
     auto const count = context.size_of("num_key_value_heads");
     if (count % context.tp == 0) { return block; }
     if (count < 1 || context.tp % count != 0 || size % count != 0) {
-        refuse(fmt::format("--kv-heads replicate: {} key/value heads and --tp {}: neither divides the other", count, context.tp));
+        refuse(fmt::format("--kv-heads replicate: {} key/value heads and --tp {}: neither divides the other", count,
+                           context.tp));
     }
     block.parts = count;
     block.repeat = context.tp / count;
@@ -73,7 +74,9 @@ Placement cut_plainly(Shape const& shape, std::size_t dim, PlacementContext cons
 /// Two equal blocks; the first takes the odd index, as in the reference.
 Placement cut_in_two_blocks(Shape const& shape, std::size_t dim, PlacementContext const& context) {
     auto const first = ceil_div<std::int64_t>(shape[dim], 2);
-    return {Placement::Kind::packed, static_cast<std::uint32_t>(dim), {{first, context.tp, 1}, {shape[dim] - first, context.tp, 1}}};
+    return {Placement::Kind::packed,
+            static_cast<std::uint32_t>(dim),
+            {{first, context.tp, 1}, {shape[dim] - first, context.tp, 1}}};
 }
 
 Placement cut_in_stated_blocks(PlacementRule const& rule, Shape const& shape, PlacementContext const& context) {
@@ -87,14 +90,17 @@ Placement cut_in_stated_blocks(PlacementRule const& rule, Shape const& shape, Pl
     std::int64_t sum = 0;
     for (auto const size : sizes) { sum += size; }
     if (sum != shape[rule.dim] || std::any_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size < 0; })) {
-        refuse(fmt::format("blocks [{}] do not make up dimension {} of shape {}", fmt::join(sizes, ", "), rule.dim, to_string(shape)));
+        refuse(fmt::format("blocks [{}] do not make up dimension {} of shape {}", fmt::join(sizes, ", "), rule.dim,
+                           to_string(shape)));
     }
     return placement;
 }
 
 Placement deal_experts(Shape const& shape, PlacementContext const& context) {
     check_dim(shape, 0);
-    if (shape[0] % context.tp != 0) { refuse(fmt::format("{} experts cannot be dealt to {} ranks evenly", shape[0], context.tp)); }
+    if (shape[0] % context.tp != 0) {
+        refuse(fmt::format("{} experts cannot be dealt to {} ranks evenly", shape[0], context.tp));
+    }
     return cut_along(shape, 0, context.tp, Placement::Kind::expert);
 }
 
@@ -107,7 +113,8 @@ Cut cut_of_style(std::string const& style) {
     for (auto const& known : kStyles) { names.emplace_back(known.name); }
     auto const near = nearest(style, names);
     refuse(fmt::format("unknown style '{}'; {}", style,
-                       near.empty() ? fmt::format("known are {}", fmt::join(names, ", ")) : fmt::format("the nearest known one is '{}'", near)));
+                       near.empty() ? fmt::format("known are {}", fmt::join(names, ", "))
+                                    : fmt::format("the nearest known one is '{}'", near)));
 }
 
 Placement place(PlacementRule const& rule, std::string_view name, Shape const& shape, PlacementContext const& context) {
@@ -118,7 +125,8 @@ Placement place(PlacementRule const& rule, std::string_view name, Shape const& s
         case Cut::rows: return last_segment(name) == "bias" ? Placement{} : cut_plainly(shape, rank - 1, context);
         case Cut::first: return cut_plainly(shape, 0, context);
         case Cut::second: return cut_plainly(shape, 1, context);
-        case Cut::packed_columns: return rank >= 2 ? cut_in_two_blocks(shape, rank - 2, context) : cut_plainly(shape, 0, context);
+        case Cut::packed_columns:
+            return rank >= 2 ? cut_in_two_blocks(shape, rank - 2, context) : cut_plainly(shape, 0, context);
         case Cut::packed_rows: return rank >= 2 ? cut_in_two_blocks(shape, rank - 1, context) : Placement{};
         case Cut::experts: return deal_experts(shape, context);
         case Cut::packed: return cut_in_stated_blocks(rule, shape, context);
@@ -132,7 +140,8 @@ std::string generalize(std::string_view name) {
     while (!name.empty()) {
         auto const end = std::min(name.find('.'), name.size());
         auto const segment = name.substr(0, end);
-        bool const is_number = !segment.empty() && std::all_of(segment.begin(), segment.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+        bool const is_number = !segment.empty() && std::all_of(segment.begin(), segment.end(),
+                                                               [](unsigned char c) { return std::isdigit(c) != 0; });
         result += is_number ? "*" : segment;
         if (end < name.size()) { result += '.'; }
         name.remove_prefix(std::min(end + 1, name.size()));

@@ -72,10 +72,12 @@ struct PlacementContext {
 ///         ranks of which neither divides the other.
 Placement place(PlacementRule const& rule, std::string_view name, Shape const& shape, PlacementContext const& context);
 
-/// @p name with every number segment replaced by `*`. Example: "layers.0.mlp.experts.12.w1" -> "layers.*.mlp.experts.*.w1".
+/// @p name with every number segment replaced by `*`. Example: "layers.0.mlp.experts.12.w1" ->
+/// "layers.*.mlp.experts.*.w1".
 std::string generalize(std::string_view name);
 
-/// The rule for a parameter: by its own generalised name, else by that of the module it belongs to. Null if neither has one.
+/// The rule for a parameter: by its own generalised name, else by that of the module it belongs to. Null if neither has
+/// one.
 PlacementRule const* find_rule(std::map<std::string, PlacementRule> const& rules, std::string_view name);
 
 }  // namespace shardwise

@@ -61,7 +61,9 @@ class CutHeads {
     void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
         if (heads == Heads::none || block.parts == 1) { return; }
         auto const query = config_.size("num_attention_heads");
-        auto const count = heads == Heads::query ? query : config_.size("num_key_value_heads").has_value() ? config_.size("num_key_value_heads") : query;
+        auto const count = heads == Heads::query                             ? query
+                           : config_.size("num_key_value_heads").has_value() ? config_.size("num_key_value_heads")
+                                                                             : query;
         if (!count || *count < 1 || block.size % *count != 0) { return; }
         auto const piece = ceil_div(block.size, block.parts);
         auto const head = block.size / *count;
@@ -71,7 +73,9 @@ class CutHeads {
 
     std::vector<std::string> warnings() const {
         if (found_.empty()) { return {}; }
-        return {fmt::format("--tp {} cuts through attention heads: {}; --kv-heads replicate keeps key/value heads whole", tp_, fmt::join(found_, ", "))};
+        return {
+            fmt::format("--tp {} cuts through attention heads: {}; --kv-heads replicate keeps key/value heads whole",
+                        tp_, fmt::join(found_, ", "))};
     }
 
    private:
@@ -83,16 +87,20 @@ class CutHeads {
 void check_divisible(Parameter const& parameter) {
     for (auto const& block : parameter.placement.blocks) {
         if (block.size % block.parts == 0) { continue; }
-        throw Error(Errc::input, fmt::format("--strict-divisible: {} of shape {} cannot be cut along dimension {} into {} equal parts", parameter.name,
-                                             to_string(parameter.value.shape), parameter.placement.dim, block.parts));
+        throw Error(
+            Errc::input,
+            fmt::format("--strict-divisible: {} of shape {} cannot be cut along dimension {} into {} equal parts",
+                        parameter.name, to_string(parameter.value.shape), parameter.placement.dim, block.parts));
     }
 }
 
 /// Ties names whose values are shared: only one of a pair stands in the checkpoint, the other becomes its alias.
 /// @param stored every name the checkpoint gives, those that were not chosen included.
-void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::string> const& tied, std::set<std::string> const& stored) {
+void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::string> const& tied,
+               std::set<std::string> const& stored) {
     auto const alias = [&](std::string const& absent, std::string const& present) {
-        auto const at = std::find_if(parameters.begin(), parameters.end(), [&](Parameter const& p) { return p.name == present; });
+        auto const at = std::find_if(parameters.begin(), parameters.end(),
+                                     [&](Parameter const& parameter) { return parameter.name == present; });
         if (!stored.contains(absent) && at != parameters.end()) { at->aliases.push_back(absent); }
     };
     for (auto const& [dependent, source] : tied) {
@@ -121,7 +129,8 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         if (match.rule != nullptr && parameter.value.shape.rank() > 0) {
             try {
                 auto const heads = heads_of(data, match.name);
-                parameter.placement = place(*match.rule, parameter.name, parameter.value.shape, {options.tp, options.kv_heads, heads, size_of});
+                parameter.placement = place(*match.rule, parameter.name, parameter.value.shape,
+                                            {options.tp, options.kv_heads, heads, size_of});
                 for (std::size_t i = 0; i < parameter.placement.blocks.size(); ++i) {
                     auto const block_heads = i < match.rule->blocks.size() ? match.rule->blocks[i].heads : heads;
                     cut_heads.look_at(match.name, block_heads, parameter.placement.blocks[i]);

@@ -40,7 +40,8 @@ struct Branch {
 bool opens_capture_group(std::string_view rest) {
     if (!rest.starts_with('(')) { return false; }
     if (!rest.starts_with("(?")) { return true; }
-    bool const is_named = rest.starts_with("(?P<") || (rest.starts_with("(?<") && !rest.starts_with("(?<=") && !rest.starts_with("(?<!"));
+    bool const is_named =
+        rest.starts_with("(?P<") || (rest.starts_with("(?<") && !rest.starts_with("(?<=") && !rest.starts_with("(?<!"));
     return is_named;
 }
 
@@ -80,12 +81,25 @@ std::string pcre2_text(int error) {
 UniqueHandle<CodeTraits> compile(std::string const& regex, std::string_view shown) {
     int error = 0;
     PCRE2_SIZE offset = 0;
-    UniqueHandle<CodeTraits> code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(), PCRE2_DUPNAMES, &error,
-                                                &offset, nullptr));
+    UniqueHandle<CodeTraits> code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(),
+                                                PCRE2_DUPNAMES, &error, &offset, nullptr));
     if (!code) {
-        throw Error(Errc::input, fmt::format("'{}' is not a regular expression: {} at character {}", shown, pcre2_text(error), offset));
+        throw Error(Errc::input, fmt::format("'{}' is not a regular expression: {} at character {}", shown,
+                                             pcre2_text(error), offset));
     }
     return code;
+}
+
+/// Checks that the groups are those that translate() counted: `(*VERB)`, `(?|...)`, `\Q...\E` and the like are counted
+/// differently, and the numbers would lead past the match's groups. A back-reference by number would mean another group
+/// inside the alternation.
+void check_groups(pcre2_code const* code, std::uint32_t counted, std::string_view shown) {
+    std::uint32_t groups = 0;
+    std::uint32_t greatest_reference = 0;
+    pcre2_pattern_info(code, PCRE2_INFO_CAPTURECOUNT, &groups);
+    pcre2_pattern_info(code, PCRE2_INFO_BACKREFMAX, &greatest_reference);
+    if (groups == counted && greatest_reference == 0) { return; }
+    throw Error(Errc::input, fmt::format("'{}' uses groups in a way that name patterns do not have", shown));
 }
 
 }  // namespace
@@ -102,7 +116,8 @@ struct Pattern::Compiled {
     UniqueHandle<MatchDataTraits> match;
 };
 
-Pattern::Pattern(std::vector<std::string> sources) : sources_(std::move(sources)), compiled_(std::make_unique<Compiled>()) {
+Pattern::Pattern(std::vector<std::string> sources)
+    : sources_(std::move(sources)), compiled_(std::make_unique<Compiled>()) {
     std::vector<std::size_t> order(sources_.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
@@ -112,13 +127,15 @@ Pattern::Pattern(std::vector<std::string> sources) : sources_(std::move(sources)
     std::uint32_t next_group = 1;
     for (auto const index : order) {
         auto branch = translate(sources_[index]);
-        compile(branch.regex, sources_[index]);  // alone first, so that an error names the source
+        auto const alone = compile(branch.regex, sources_[index]);  // first, so that an error names the source
+        check_groups(alone.get(), branch.group_count, sources_[index]);
         alternation += fmt::format("{}({})", alternation.empty() ? "" : "|", branch.regex);
         auto const group_count = branch.group_count;
         compiled_->sources.push_back({index, next_group, std::move(branch)});
         next_group += 1 + group_count;
     }
     compiled_->code = compile(alternation, alternation);
+    check_groups(compiled_->code.get(), next_group - 1, alternation);
     pcre2_jit_compile(compiled_->code.get(), PCRE2_JIT_COMPLETE);  // only speed: without it matching interprets
     compiled_->match.reset(pcre2_match_data_create_from_pattern(compiled_->code.get(), nullptr));
 }
@@ -129,7 +146,8 @@ Pattern::~Pattern() = default;
 
 std::optional<PatternMatch> Pattern::find(std::string_view name) const {
     auto* const data = compiled_->match.get();
-    int const found = pcre2_match(compiled_->code.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data, nullptr);
+    int const found =
+        pcre2_match(compiled_->code.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data, nullptr);
     if (found == PCRE2_ERROR_NOMATCH) { return std::nullopt; }
     if (found < 0) { throw Error(Errc::input, fmt::format("matching '{}' failed: {}", name, pcre2_text(found))); }
 
@@ -144,7 +162,9 @@ std::optional<PatternMatch> Pattern::find(std::string_view name) const {
     for (auto const& source : compiled_->sources) {
         if (span[2 * source.whole_group] == PCRE2_UNSET) { continue; }
         match.source = source.authored_index;
-        for (auto const group : source.branch.authored_groups) { match.groups.push_back(text_of(source.whole_group + group)); }
+        for (auto const group : source.branch.authored_groups) {
+            match.groups.push_back(text_of(source.whole_group + group));
+        }
         if (source.branch.star_group) { match.star = text_of(source.whole_group + *source.branch.star_group); }
         break;
     }
@@ -177,7 +197,8 @@ std::string normalize_target(std::string_view target) {
 std::string substitute_groups(std::string_view target, std::span<std::string_view const> groups) {
     std::string result;
     for (std::size_t at = 0; at < target.size(); ++at) {
-        bool const is_reference = target[at] == '\\' && at + 1 < target.size() && target[at + 1] >= '1' && target[at + 1] <= '9';
+        bool const is_reference =
+            target[at] == '\\' && at + 1 < target.size() && target[at + 1] >= '1' && target[at + 1] <= '9';
         auto const group = is_reference ? static_cast<std::size_t>(target[at + 1] - '1') : 0;
         if (is_reference && group < groups.size()) {
             result += groups[group];

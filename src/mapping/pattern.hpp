@@ -47,8 +47,8 @@ class Pattern {
     std::unique_ptr<Compiled> compiled_;
 };
 
-/// A rule's target as replacement text: one leading `^` and look-around groups taken away, `\.` made `.`, a capture group
-/// made `\1`.
+/// A rule's target as replacement text: one leading `^` and look-around groups taken away, `\.` made `.`, a capture
+/// group made `\1`.
 std::string normalize_target(std::string_view target);
 
 /// @p target with `\1`..`\9` replaced by the groups of a match; a number without a group stays as it is.

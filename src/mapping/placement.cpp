@@ -52,7 +52,8 @@ std::string to_string(Placement const& placement) {
         for (auto const& block : placement.blocks) { sizes.push_back(block.size); }
         text += fmt::format(" [{}]", fmt::join(sizes, ", "));
     }
-    auto const repeats = std::any_of(placement.blocks.begin(), placement.blocks.end(), [](auto const& b) { return b.repeat > 1; });
+    auto const repeats =
+        std::any_of(placement.blocks.begin(), placement.blocks.end(), [](auto const& b) { return b.repeat > 1; });
     return repeats ? text + " (heads repeated)" : text;
 }
 

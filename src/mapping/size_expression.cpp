@@ -62,7 +62,9 @@ class Parser {
             } else if (take('/')) {
                 auto const divisor = atom();
                 if (divisor == -1 && value == std::numeric_limits<std::int64_t>::min()) { refuse("overflows"); }
-                if (divisor == 0 || value % divisor != 0) { refuse(fmt::format("{} / {} does not come out even", value, divisor)); }
+                if (divisor == 0 || value % divisor != 0) {
+                    refuse(fmt::format("{} / {} does not come out even", value, divisor));
+                }
                 value /= divisor;
             } else {
                 return value;
@@ -81,14 +83,19 @@ class Parser {
         }
         skip_spaces();
         auto const is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.'; };
-        auto const length = static_cast<std::size_t>(std::find_if_not(rest_.begin(), rest_.end(), is_word) - rest_.begin());
+        auto const length =
+            static_cast<std::size_t>(std::find_if_not(rest_.begin(), rest_.end(), is_word) - rest_.begin());
         auto const word = rest_.substr(0, length);
-        if (word.empty()) { refuse(rest_.empty() ? "ends too early" : fmt::format("'{}' is no name or number", rest_)); }
+        if (word.empty()) {
+            refuse(rest_.empty() ? "ends too early" : fmt::format("'{}' is no name or number", rest_));
+        }
         rest_.remove_prefix(length);
         if (std::isdigit(static_cast<unsigned char>(word.front())) == 0) { return value_of_(std::string(word)); }
         std::int64_t value = 0;
         auto const [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-        if (error != std::errc{} || end != word.data() + word.size()) { refuse(fmt::format("'{}' is no number", word)); }
+        if (error != std::errc{} || end != word.data() + word.size()) {
+            refuse(fmt::format("'{}' is no number", word));
+        }
         return value;
     }
 

@@ -27,7 +27,8 @@ std::optional<ScopedName> enter_scope(std::string_view name, std::string_view sc
 /// Only the first group exists for plain rules and converters; the reference leaves `\2` as text.
 std::span<std::string_view const> usable_groups(Transform const& transform, PatternMatch const& match) {
     std::span<std::string_view const> const groups = match.groups;
-    return transform.kind == Transform::Kind::group_rename ? groups : groups.first(std::min<std::size_t>(groups.size(), 1));
+    return transform.kind == Transform::Kind::group_rename ? groups
+                                                           : groups.first(std::min<std::size_t>(groups.size(), 1));
 }
 
 std::string shifted_number(std::string_view digits, std::int64_t offset) {
@@ -69,13 +70,14 @@ void rename_all(Transform const& transform, std::span<MappedName> names, std::st
         auto const match = transform.pattern.find(scoped->rest);
         if (!match) { continue; }
         try {
-            mapped.name = fmt::format("{}{}{}{}", scoped->scope, scoped->rest.substr(0, match->begin), replacement(transform, *match),
-                                      scoped->rest.substr(match->end));
+            mapped.name = fmt::format("{}{}{}{}", scoped->scope, scoped->rest.substr(0, match->begin),
+                                      replacement(transform, *match), scoped->rest.substr(match->end));
         } catch (Error const& error) { throw error.while_(fmt::format("renaming {}", mapped.name)); }
     }
 }
 
-std::optional<ConverterHit> find_converter(std::span<Transform const> transforms, std::string_view name, std::string_view base_prefix) {
+std::optional<ConverterHit> find_converter(std::span<Transform const> transforms, std::string_view name,
+                                           std::string_view base_prefix) {
     for (std::size_t i = 0; i < transforms.size(); ++i) {
         auto const& transform = transforms[i];
         if (transform.kind != Transform::Kind::convert) { continue; }
@@ -97,7 +99,8 @@ std::optional<ConverterHit> find_converter(std::span<Transform const> transforms
 
 }  // namespace
 
-std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names, std::string_view base_prefix) {
+std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
+                                  std::string_view base_prefix) {
     std::vector<MappedName> mapped;
     mapped.reserve(names.size());
     for (auto& name : names) { mapped.push_back({std::move(name), std::nullopt}); }

@@ -50,7 +50,8 @@ struct MappedName {
 /// Runs every renaming over every name, in the rules' order and chained, then finds each name's first converter.
 /// A renaming replaces its match where it stands, even if the same text occurs earlier in the name.
 /// @param base_prefix module path of the base model, which a scope may or may not repeat; without a dot at its end.
-std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names, std::string_view base_prefix);
+std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
+                                  std::string_view base_prefix);
 
 /// Full name of a converter's output: the hit's prefix and suffix around @p target with its groups put in.
 std::string output_name(ConverterHit const& hit, std::string_view target);

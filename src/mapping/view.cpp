@@ -50,7 +50,8 @@ void cut_loops(Factors const& factors, std::size_t level, std::int64_t lo, std::
         part.extent = count * inner;
         part.offset += first * factors[level].stride;
         part.factors.assign(1, {count, factors[level].stride});
-        part.factors.insert(part.factors.end(), factors.begin() + static_cast<std::ptrdiff_t>(level) + 1, factors.end());
+        part.factors.insert(part.factors.end(), factors.begin() + static_cast<std::ptrdiff_t>(level) + 1,
+                            factors.end());
         parts.push_back(std::move(part));
     };
     if (level + 1 == factors.size()) { return emit(lo, hi - lo, 1); }
@@ -92,8 +93,8 @@ Region with_axis(Region const& region, std::size_t dim, AxisPart part, std::int6
     return result;
 }
 
-/// Where to cut a list of loops so that the ones from there on make exactly @p inner steps, splitting one loop in two if
-/// that is what it takes. Nothing if no such place exists: 3 x 4 loops cannot be cut into rounds of 6.
+/// Where to cut a list of loops so that the ones from there on make exactly @p inner steps, splitting one loop in two
+/// if that is what it takes. Nothing if no such place exists: 3 x 4 loops cannot be cut into rounds of 6.
 bool align_loops(Factors& factors, std::int64_t inner, std::size_t& cut) {
     std::int64_t steps = 1;
     for (cut = factors.size(); cut > 0 && steps < inner; --cut) {

@@ -35,7 +35,8 @@ ElementLoops element_loops(Region const& region, Shape const& shape, std::int64_
 
 /// Outermost first by place in the source, joined where two loops are one.
 ElementLoops joined(ElementLoops loops) {
-    std::sort(loops.begin(), loops.end(), [](auto const& a, auto const& b) { return a.source_stride > b.source_stride; });
+    std::sort(loops.begin(), loops.end(),
+              [](auto const& a, auto const& b) { return a.source_stride > b.source_stride; });
     ElementLoops result;
     for (auto const& loop : loops) {
         bool const continues = !result.empty() && result.back().source_stride == loop.extent * loop.source_stride &&
@@ -53,7 +54,8 @@ ElementLoops joined(ElementLoops loops) {
 std::uint64_t to_bytes(std::int64_t elements, DType dtype) {
     auto const total_bits = static_cast<std::uint64_t>(elements) * static_cast<std::uint64_t>(bits(dtype));
     if (total_bits % 8 != 0) {
-        throw Error(Errc::input, fmt::format("{} elements are packed {} bits each and would be cut inside a byte", to_string(dtype), bits(dtype)));
+        throw Error(Errc::input, fmt::format("{} elements are packed {} bits each and would be cut inside a byte",
+                                             to_string(dtype), bits(dtype)));
     }
     return total_bits / 8;
 }
@@ -61,17 +63,24 @@ std::uint64_t to_bytes(std::int64_t elements, DType dtype) {
 /// Span in bytes of one step of loop @p level: everything deeper.
 std::uint64_t inner_span(CopyBlock const& block, std::size_t level) noexcept {
     std::uint64_t span = block.run_bytes;
-    for (std::size_t i = level + 1; i < block.loops.size(); ++i) { span += (block.loops[i].count - 1) * block.loops[i].source_stride; }
+    for (std::size_t i = level + 1; i < block.loops.size(); ++i) {
+        span += (block.loops[i].count - 1) * block.loops[i].source_stride;
+    }
     return span;
 }
 
 /// clip() from loop @p level on, of the part that starts at @p source and @p target; outer loops are resolved.
-void clip_level(CopyBlock const& block, std::size_t level, std::uint64_t source, std::uint64_t target, ByteRange range, std::vector<CopyBlock>& parts) {
-    auto const emit = [&](std::uint64_t first_source, std::uint64_t first_target, std::uint64_t run, std::uint64_t count) {
+void clip_level(CopyBlock const& block, std::size_t level, std::uint64_t source, std::uint64_t target, ByteRange range,
+                std::vector<CopyBlock>& parts) {
+    auto const emit = [&](std::uint64_t first_source, std::uint64_t first_target, std::uint64_t run,
+                          std::uint64_t count) {
         CopyBlock part{block.tensor, first_source, first_target, run, {}};
         if (level < block.loops.size()) {
-            if (count > 1) { part.loops.push_back({count, block.loops[level].source_stride, block.loops[level].target_stride}); }
-            part.loops.insert(part.loops.end(), block.loops.begin() + static_cast<std::ptrdiff_t>(level) + 1, block.loops.end());
+            if (count > 1) {
+                part.loops.push_back({count, block.loops[level].source_stride, block.loops[level].target_stride});
+            }
+            part.loops.insert(part.loops.end(), block.loops.begin() + static_cast<std::ptrdiff_t>(level) + 1,
+                              block.loops.end());
         }
         parts.push_back(std::move(part));
     };
@@ -98,7 +107,9 @@ void clip_level(CopyBlock const& block, std::size_t level, std::uint64_t source,
     if (whole_first < whole_last) {
         emit(step(whole_first), target + whole_first * loop.target_stride, block.run_bytes, whole_last - whole_first);
     }
-    if (cuts_last) { clip_level(block, level + 1, step(last - 1), target + (last - 1) * loop.target_stride, range, parts); }
+    if (cuts_last) {
+        clip_level(block, level + 1, step(last - 1), target + (last - 1) * loop.target_stride, range, parts);
+    }
 }
 
 /// The number of outer loops that must be walked because their steps lie further apart than @p max_gap.
@@ -136,7 +147,8 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
     block.target = to_bytes(target, dtype);
     block.run_bytes = to_bytes(run, dtype);
     for (auto const& loop : loops) {
-        block.loops.push_back({static_cast<std::uint64_t>(loop.extent), to_bytes(loop.source_stride, dtype), to_bytes(loop.target_stride, dtype)});
+        block.loops.push_back({static_cast<std::uint64_t>(loop.extent), to_bytes(loop.source_stride, dtype),
+                               to_bytes(loop.target_stride, dtype)});
     }
     return block;
 }
@@ -155,7 +167,9 @@ void source_ranges(CopyBlock const& block, std::uint64_t max_gap, std::vector<By
     std::vector<std::uint64_t> index(separate, 0);
     for (;;) {
         std::uint64_t begin = block.source;
-        for (std::size_t level = 0; level < separate; ++level) { begin += index[level] * block.loops[level].source_stride; }
+        for (std::size_t level = 0; level < separate; ++level) {
+            begin += index[level] * block.loops[level].source_stride;
+        }
         ranges.push_back({begin, begin + span});
         std::size_t level = separate;
         while (level > 0 && ++index[level - 1] == block.loops[level - 1].count) { index[--level] = 0; }

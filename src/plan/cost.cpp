@@ -15,7 +15,8 @@ Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexc
 
     // Every rank takes its part from the others' stripes, which costs one copy more than reading into place.
     auto const once_bytes = static_cast<double>(use.needed.size());
-    double const cooperative = once_bytes / profile.bytes_per_second + profile.request_seconds + direct_bytes / profile.exchange_bytes_per_second;
+    double const cooperative = once_bytes / profile.bytes_per_second + profile.request_seconds +
+                               direct_bytes / profile.exchange_bytes_per_second;
     return direct <= cooperative ? Strategy::direct : together;
 }
 

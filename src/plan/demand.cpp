@@ -14,8 +14,9 @@ constexpr std::uint32_t kNoUse = ~std::uint32_t{0};
 
 /// Index of the first priority pattern that fits; after all of them if none does.
 std::size_t priority_class(std::span<std::string const> patterns, std::string const& name) {
-    auto const found = std::find_if(patterns.begin(), patterns.end(),
-                                    [&](std::string const& pattern) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
+    auto const found = std::find_if(patterns.begin(), patterns.end(), [&](std::string const& pattern) {
+        return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+    });
     return static_cast<std::size_t>(found - patterns.begin());
 }
 
@@ -30,12 +31,14 @@ ByteRange source_bytes(Region const& region, std::uint64_t element_bits) {
 }
 
 bool is_whole(Placement const& placement) {
-    return std::all_of(placement.blocks.begin(), placement.blocks.end(), [](auto const& block) { return block.parts == 1; });
+    return std::all_of(placement.blocks.begin(), placement.blocks.end(),
+                       [](auto const& block) { return block.parts == 1; });
 }
 
 }  // namespace
 
-std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor, std::int64_t tp_rank) {
+std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor,
+                                   std::int64_t tp_rank) {
     std::vector<SourceBlock> blocks;
     auto const dtype = parameter.value.dtype;
     auto const add = [&](View const& part, Shape const& shape) {
@@ -101,13 +104,15 @@ void Demand::add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_s
 }
 
 Demand::CachedBlocks const& Demand::cached(std::uint32_t tensor, std::int64_t tp_rank) {
-    auto const found = std::find_if(cache_.begin(), cache_.end(), [&](auto const& c) { return c.tensor == tensor && c.tp_rank == tp_rank; });
+    auto const found = std::find_if(cache_.begin(), cache_.end(),
+                                    [&](auto const& c) { return c.tensor == tensor && c.tp_rank == tp_rank; });
     if (found != cache_.end()) {
         std::rotate(cache_.begin(), found, found + 1);
         return cache_.front();
     }
     if (cache_.size() >= cache_limit_) { cache_.pop_back(); }
-    CachedBlocks entry{tensor, tp_rank, blocks_of(parameters_[tensor], evaluate(parameters_[tensor].value), tensor, tp_rank)};
+    CachedBlocks entry{tensor, tp_rank,
+                       blocks_of(parameters_[tensor], evaluate(parameters_[tensor].value), tensor, tp_rank)};
     std::sort(entry.blocks.begin(), entry.blocks.end(), [](SourceBlock const& a, SourceBlock const& b) {
         return std::pair(a.source, a.block.source) < std::pair(b.source, b.block.source);
     });
@@ -119,11 +124,13 @@ std::vector<CopyBlock> Demand::blocks_for(SourceUse const& use, std::int64_t tp_
     std::vector<CopyBlock> result;
     for (auto const tensor : use.tensors) {
         auto const& blocks = cached(tensor, tp_rank).blocks;
-        auto at = std::lower_bound(blocks.begin(), blocks.end(), use.source, [](SourceBlock const& b, std::uint32_t source) { return b.source < source; });
+        auto at = std::lower_bound(blocks.begin(), blocks.end(), use.source,
+                                   [](SourceBlock const& b, std::uint32_t source) { return b.source < source; });
         for (; at != blocks.end() && at->source == use.source; ++at) { result.push_back(at->block); }
     }
     if (use.tensors.size() > 1) {
-        std::stable_sort(result.begin(), result.end(), [](CopyBlock const& a, CopyBlock const& b) { return a.source < b.source; });
+        std::stable_sort(result.begin(), result.end(),
+                         [](CopyBlock const& a, CopyBlock const& b) { return a.source < b.source; });
     }
     return result;
 }

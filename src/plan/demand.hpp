@@ -19,7 +19,8 @@ struct SourceBlock {
     std::uint32_t source = 0;  ///< index into Catalog::tensors()
     CopyBlock block;
 };
-std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor, std::int64_t tp_rank);
+std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor,
+                                   std::int64_t tp_rank);
 
 /// One stored tensor that is wanted, and by which parameters.
 struct SourceUse {

@@ -59,7 +59,9 @@ void DirectReads::add_range(std::uint32_t file, ByteRange range, std::span<CopyB
         if (block.source >= range.end) { break; }
         if (block.source + block.source_span() > range.begin) { clip(block, range, blocks); }
     }
-    for (auto i = read.blocks.first + read.blocks.count; i < blocks.size(); ++i) { blocks[i].source -= read.range.begin; }
+    for (auto i = read.blocks.first + read.blocks.count; i < blocks.size(); ++i) {
+        blocks[i].source -= read.range.begin;
+    }
     read.blocks.count = static_cast<std::uint32_t>(blocks.size()) - read.blocks.first;
 }
 

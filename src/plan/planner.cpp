@@ -22,7 +22,8 @@ namespace {
 std::uint64_t bytes_of(Shape const& shape, DType dtype, std::string const& name) {
     auto const total_bits = static_cast<std::uint64_t>(shape.num_elements()) * static_cast<std::uint64_t>(bits(dtype));
     if (total_bits % 8 != 0) {
-        throw Error(Errc::input, fmt::format("{}: a part of shape {} of a packed {} tensor is no whole number of bytes", name, to_string(shape), to_string(dtype)));
+        throw Error(Errc::input, fmt::format("{}: a part of shape {} of a packed {} tensor is no whole number of bytes",
+                                             name, to_string(shape), to_string(dtype)));
     }
     return total_bits / 8;
 }
@@ -100,7 +101,8 @@ std::string digest_of(Catalog const& catalog) {
 }
 
 /// What every rank must agree on, whatever its own part is.
-std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies, std::span<WaveShape const> waves) {
+std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies,
+                      std::span<WaveShape const> waves) {
     Digest digest;
     digest.add(plan.mesh.dp);
     digest.add(plan.mesh.tp);
@@ -149,7 +151,8 @@ MappingOptions mapping_options(PlanOptions const& options) {
     return mapping;
 }
 
-Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, std::int64_t rank, std::span<FileFacts const> facts) {
+Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, std::int64_t rank,
+               std::span<FileFacts const> facts) {
     auto parameters = map_parameters(catalog, architecture, mapping_options(options));
     Plan plan;
     plan.mesh = options.mesh;
@@ -173,7 +176,8 @@ Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOpt
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
-        strategies.push_back(choose_strategy(use, {options.strategy, options.mesh.world(), plan.facts[stored.file].is_cached()}));
+        strategies.push_back(
+            choose_strategy(use, {options.strategy, options.mesh.world(), plan.facts[stored.file].is_cached()}));
         count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
         if (strategies.back() == Strategy::direct) {
             direct.add(stored, demand.blocks_for(use, options.mesh.tp_rank(rank)));

@@ -13,9 +13,9 @@ struct StagingBudget {
     std::uint64_t wave_bytes = 0;       ///< line of one wave over all ranks
 };
 
-/// Divides @p staging_bytes. A quarter goes to direct reads. The rest bounds a wave's line: in the worst case a rank has
-/// memory as long as the line for each slot, for each outbox (it looks into those of all ranks of its node), and for
-/// messages in and out. The line falls into @p world stripes of whole pages.
+/// Divides @p staging_bytes. A quarter goes to direct reads. The rest bounds a wave's line: in the worst case a rank
+/// has memory as long as the line for each slot, for each outbox (it looks into those of all ranks of its node), and
+/// for messages in and out. The line falls into @p world stripes of whole pages.
 /// @throws Error memory naming --staging when it is below the least that works.
 StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world);
 

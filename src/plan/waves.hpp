@@ -2,9 +2,9 @@
 /// Reads that all ranks share: stretches of files gathered into waves, each cut into one stripe a rank.
 ///
 /// A wave is a line of bytes: its stretches one after the other, each at the place on the line that equals its file
-/// offset modulo kSlotAlignment. The line is cut into stripes of equal length at multiples of kSlotAlignment; stripe k of
-/// wave w is read by rank (k + w) mod world into its slot, where it lies as it does on the line. So who reads what, and
-/// where it lies, follows from the stretches by arithmetic; nothing is stored per rank.
+/// offset modulo kSlotAlignment. The line is cut into stripes of equal length at multiples of kSlotAlignment; stripe k
+/// of wave w is read by rank (k + w) mod world into its slot, where it lies as it does on the line. So who reads what,
+/// and where it lies, follows from the stretches by arithmetic; nothing is stored per rank.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,8 @@ struct WaveLimits {
     std::int64_t world = 1;
     std::uint64_t wave_bytes = 0;                    ///< a wave's line is not longer; a multiple of world pages
     std::uint64_t max_gap = 4096;                    ///< holes up to this are read over
-    std::uint64_t min_stripe_bytes = 128ULL << 10U;  ///< fewer ranks read rather than shorter stripes, if the line allows
+    /// Fewer ranks read rather than shorter stripes, if the line allows
+    std::uint64_t min_stripe_bytes = 128ULL << 10U;
 };
 
 /// Gathers wanted tensors into waves, in the order they are added.

@@ -27,12 +27,16 @@ Json totals_json(Plan const& plan) {
     };
 }
 
-Json range_json(FileRange const& range) { return {{"file", range.file}, {"begin", range.begin}, {"bytes", range.size_bytes}}; }
+Json range_json(FileRange const& range) {
+    return {{"file", range.file}, {"begin", range.begin}, {"bytes", range.size_bytes}};
+}
 
 Json block_json(CopyBlock const& block) {
-    Json json = {{"tensor", block.tensor}, {"source", block.source}, {"target", block.target}, {"run_bytes", block.run_bytes}};
+    Json json = {
+        {"tensor", block.tensor}, {"source", block.source}, {"target", block.target}, {"run_bytes", block.run_bytes}};
     for (auto const& loop : block.loops) {
-        json["loops"].push_back({{"count", loop.count}, {"source_stride", loop.source_stride}, {"target_stride", loop.target_stride}});
+        json["loops"].push_back(
+            {{"count", loop.count}, {"source_stride", loop.source_stride}, {"target_stride", loop.target_stride}});
     }
     return json;
 }
@@ -46,7 +50,8 @@ Json blocks_json(std::vector<CopyBlock> const& blocks, BlockRange range) {
 Json deliveries_json(std::vector<Delivery> const& deliveries, std::vector<CopyBlock> const& blocks) {
     Json json = Json::array();
     for (auto const& delivery : deliveries) {
-        json.push_back({{"peer", delivery.peer}, {"bytes", delivery.bytes}, {"blocks", blocks_json(blocks, delivery.blocks)}});
+        json.push_back(
+            {{"peer", delivery.peer}, {"bytes", delivery.bytes}, {"blocks", blocks_json(blocks, delivery.blocks)}});
     }
     return json;
 }
@@ -88,7 +93,9 @@ void add_parts(Json& json, Plan const& plan) {
 std::vector<std::pair<DType, std::uint64_t>> bytes_by_type(Catalog const& catalog) {
     std::vector<std::pair<DType, std::uint64_t>> sums;
     for (int i = 0; i < kDTypeCount; ++i) { sums.emplace_back(static_cast<DType>(i), 0); }
-    for (auto const& tensor : catalog.tensors()) { sums[static_cast<std::size_t>(tensor.dtype)].second += tensor.size_bytes; }
+    for (auto const& tensor : catalog.tensors()) {
+        sums[static_cast<std::size_t>(tensor.dtype)].second += tensor.size_bytes;
+    }
     std::erase_if(sums, [](auto const& sum) { return sum.second == 0; });
     std::stable_sort(sums.begin(), sums.end(), [](auto const& a, auto const& b) { return a.second > b.second; });
     return sums;
@@ -102,19 +109,23 @@ std::string plan_table(std::span<Plan const> plans) {
     auto const once = strategy.direct + strategy.cooperative + strategy.shared;
     std::uint64_t read = 0;
     for (auto const& plan : plans) { read += plan.totals.read_bytes; }
-    auto text = fmt::format("architecture {}, plan {}, tp {}, dp {}: {} tensors; digest {}\n", first.architecture, first.plan_name, first.mesh.tp, first.mesh.dp,
-                            first.tensors.size(), first.digest);
-    text += fmt::format("  needed once: {}: direct {}, cooperative {}, shared {}; {} wave(s)\n", format_bytes(once), format_bytes(strategy.direct),
-                        format_bytes(strategy.cooperative), format_bytes(strategy.shared), first.waves.size());
-    text += fmt::format("  {:>5}{:>12}{:>12}{:>12}{:>10}{:>12}{:>10}{:>12}\n", "rank", "store", "read", "over-read", "requests", "received", "messages", "staging <=");
+    auto text = fmt::format("architecture {}, plan {}, tp {}, dp {}: {} tensors; digest {}\n", first.architecture,
+                            first.plan_name, first.mesh.tp, first.mesh.dp, first.tensors.size(), first.digest);
+    text += fmt::format("  needed once: {}: direct {}, cooperative {}, shared {}; {} wave(s)\n", format_bytes(once),
+                        format_bytes(strategy.direct), format_bytes(strategy.cooperative),
+                        format_bytes(strategy.shared), first.waves.size());
+    text += fmt::format("  {:>5}{:>12}{:>12}{:>12}{:>10}{:>12}{:>10}{:>12}\n", "rank", "store", "read", "over-read",
+                        "requests", "received", "messages", "staging <=");
     for (auto const& plan : plans) {
         auto const& totals = plan.totals;
-        text += fmt::format("  {:>5}{:>12}{:>12}{:>12}{:>10}{:>12}{:>10}{:>12}\n", plan.rank, format_bytes(totals.store_bytes), format_bytes(totals.read_bytes),
-                            format_bytes(totals.over_read_bytes), totals.requests, format_bytes(totals.received_bytes), totals.messages,
-                            format_bytes(totals.staging_bytes));
+        text += fmt::format("  {:>5}{:>12}{:>12}{:>12}{:>10}{:>12}{:>10}{:>12}\n", plan.rank,
+                            format_bytes(totals.store_bytes), format_bytes(totals.read_bytes),
+                            format_bytes(totals.over_read_bytes), totals.requests, format_bytes(totals.received_bytes),
+                            totals.messages, format_bytes(totals.staging_bytes));
     }
     if (static_cast<std::int64_t>(plans.size()) == first.mesh.world()) {
-        text += fmt::format("  all ranks read {}, {:.3f} x the bytes needed once\n", format_bytes(read), once == 0 ? 1.0 : static_cast<double>(read) / static_cast<double>(once));
+        text += fmt::format("  all ranks read {}, {:.3f} x the bytes needed once\n", format_bytes(read),
+                            once == 0 ? 1.0 : static_cast<double>(read) / static_cast<double>(once));
     }
     for (auto const& warning : first.warnings) { text += fmt::format("  warning: {}\n", warning); }
     return text;
@@ -133,7 +144,10 @@ std::string plan_json(std::span<Plan const> plans, bool with_parts) {
         {"source_digest", first.source_digest},
         {"tensors", first.tensors.size()},
         {"waves", first.waves.size()},
-        {"strategy_bytes", {{"direct", first.strategy_bytes.direct}, {"cooperative", first.strategy_bytes.cooperative}, {"shared", first.strategy_bytes.shared}}},
+        {"strategy_bytes",
+         {{"direct", first.strategy_bytes.direct},
+          {"cooperative", first.strategy_bytes.cooperative},
+          {"shared", first.strategy_bytes.shared}}},
         {"warnings", first.warnings},
     };
     for (auto const& file : first.files) { json["files"].push_back(file.path); }
@@ -146,16 +160,21 @@ std::string plan_json(std::span<Plan const> plans, bool with_parts) {
 }
 
 std::string catalog_table(Catalog const& catalog) {
-    auto text = fmt::format("{}: {} tensors, {} in {} file(s)\n", catalog.root(), catalog.tensors().size(), format_bytes(catalog.tensor_bytes()), catalog.files().size());
-    for (auto const& [dtype, bytes] : bytes_by_type(catalog)) { text += fmt::format("  {:<12}{:>12}\n", to_string(dtype), format_bytes(bytes)); }
+    auto text = fmt::format("{}: {} tensors, {} in {} file(s)\n", catalog.root(), catalog.tensors().size(),
+                            format_bytes(catalog.tensor_bytes()), catalog.files().size());
+    for (auto const& [dtype, bytes] : bytes_by_type(catalog)) {
+        text += fmt::format("  {:<12}{:>12}\n", to_string(dtype), format_bytes(bytes));
+    }
     for (std::size_t i = 0; i < catalog.files().size(); ++i) {
         auto const& file = catalog.files()[i];
-        text += fmt::format("  file {}: {}, {}, data from byte {}\n", i, file.path, format_bytes(file.size_bytes), file.data_begin);
+        text += fmt::format("  file {}: {}, {}, data from byte {}\n", i, file.path, format_bytes(file.size_bytes),
+                            file.data_begin);
     }
     std::size_t widest = 0;
     for (auto const& tensor : catalog.tensors()) { widest = std::max(widest, tensor.name.size()); }
     for (auto const& tensor : catalog.tensors()) {
-        text += fmt::format("  {:<{}}  {:<8} {:<20} file {} at {}\n", tensor.name, widest, to_string(tensor.dtype), to_string(tensor.shape), tensor.file, tensor.begin);
+        text += fmt::format("  {:<{}}  {:<8} {:<20} file {} at {}\n", tensor.name, widest, to_string(tensor.dtype),
+                            to_string(tensor.shape), tensor.file, tensor.begin);
     }
     for (auto const& warning : catalog.warnings()) { text += fmt::format("  warning: {}\n", warning); }
     return text;
@@ -163,7 +182,9 @@ std::string catalog_table(Catalog const& catalog) {
 
 std::string catalog_json(Catalog const& catalog) {
     Json json = {{"schema", "shardwise.catalog/1"}, {"path", catalog.root()}, {"tensor_bytes", catalog.tensor_bytes()}};
-    for (auto const& file : catalog.files()) { json["files"].push_back({{"path", file.path}, {"bytes", file.size_bytes}, {"data_begin", file.data_begin}}); }
+    for (auto const& file : catalog.files()) {
+        json["files"].push_back({{"path", file.path}, {"bytes", file.size_bytes}, {"data_begin", file.data_begin}});
+    }
     for (auto const& tensor : catalog.tensors()) {
         json["tensors"][tensor.name] = {
             {"dtype", to_string(tensor.dtype)},

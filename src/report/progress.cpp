@@ -17,7 +17,8 @@ constexpr int kBarWidth = 30;
 }  // namespace
 
 ProgressLine::ProgressLine(ProgressMode mode)
-    : is_bar_(mode == ProgressMode::always || (mode == ProgressMode::automatic && ::isatty(STDERR_FILENO) == 1)), is_silent_(mode == ProgressMode::never) {}
+    : is_bar_(mode == ProgressMode::always || (mode == ProgressMode::automatic && ::isatty(STDERR_FILENO) == 1)),
+      is_silent_(mode == ProgressMode::never) {}
 
 ProgressLine::~ProgressLine() {
     if (has_drawn_ && is_bar_) { std::fputc('\n', stderr); }
@@ -31,7 +32,8 @@ void ProgressLine::update(Progress const& progress) {
     shown_ = now;
     auto const done = static_cast<double>(progress.placed_bytes) / static_cast<double>(progress.total_bytes);
     auto const seconds = std::chrono::duration<double>(now - began_).count();
-    auto const text = fmt::format("{:3.0f} % of {} on rank 0, {}", done * 100, format_bytes(progress.total_bytes), format_rate(progress.placed_bytes, seconds));
+    auto const text = fmt::format("{:3.0f} % of {} on rank 0, {}", done * 100, format_bytes(progress.total_bytes),
+                                  format_rate(progress.placed_bytes, seconds));
     if (is_bar_) {
         auto const filled = static_cast<int>(done * kBarWidth);
         fmt::print(stderr, "\rshardwise [{:#<{}}{:{}}] {} ", "", filled, "", kBarWidth - filled, text);

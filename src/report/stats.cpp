@@ -102,12 +102,15 @@ std::map<std::string, ReaderBytes> sum_readers(std::span<RankStats const> ranks)
 
 double read_per_needed(JobFacts const& facts, std::span<RankStats const> ranks) {
     auto const read = spread_of(ranks, &RankStats::read_bytes).sum;
-    return facts.needed_once_bytes == 0 ? 1.0 : static_cast<double>(read) / static_cast<double>(facts.needed_once_bytes);
+    return facts.needed_once_bytes == 0 ? 1.0
+                                        : static_cast<double>(read) / static_cast<double>(facts.needed_once_bytes);
 }
 
 std::string figure_row(Figure const& figure, std::span<RankStats const> ranks) {
     auto const label = figure.group == "bytes" ? fmt::format("bytes {}", figure.name) : std::string(figure.name);
-    auto const row = [&](auto min, auto mean, auto max) { return fmt::format("  {:<16}{:>12}{:>12}{:>12}\n", label, min, mean, max); };
+    auto const row = [&](auto min, auto mean, auto max) {
+        return fmt::format("  {:<16}{:>12}{:>12}{:>12}\n", label, min, mean, max);
+    };
     if (figure.seconds != nullptr) {
         auto const spread = spread_of(ranks, figure.seconds);
         if (spread.max == 0) { return {}; }
@@ -115,8 +118,11 @@ std::string figure_row(Figure const& figure, std::span<RankStats const> ranks) {
     }
     auto const spread = spread_of(ranks, figure.count);
     if (spread.max == 0) { return {}; }
-    if (figure.name == "requests") { return row(std::to_string(spread.min), fmt::format("{:.0f}", spread.mean), std::to_string(spread.max)); }
-    return row(format_bytes(spread.min), format_bytes(static_cast<std::uint64_t>(spread.mean)), format_bytes(spread.max));
+    if (figure.name == "requests") {
+        return row(std::to_string(spread.min), fmt::format("{:.0f}", spread.mean), std::to_string(spread.max));
+    }
+    return row(format_bytes(spread.min), format_bytes(static_cast<std::uint64_t>(spread.mean)),
+               format_bytes(spread.max));
 }
 
 /// "4 files with uring (0 % cached, ext4, direct I/O)": files of one choice in one line.
@@ -160,7 +166,7 @@ RankStats decode_rank_stats(std::span<std::byte const> bytes) {
             stats.*figure.count = in.get<std::uint64_t>();
         }
     }
-    stats.readers.resize(in.get<std::uint64_t>());
+    stats.readers.resize(in.get_count());
     for (auto& reader : stats.readers) {
         reader.reader = in.get_text();
         reader.bytes = in.get<std::uint64_t>();
@@ -185,14 +191,19 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
         {"device", facts.device},
     };
     for (auto const& figure : kFigures) {
-        place_of(json, figure) = figure.seconds != nullptr ? spread_json(ranks, figure.seconds) : spread_json(ranks, figure.count);
+        place_of(json, figure) =
+            figure.seconds != nullptr ? spread_json(ranks, figure.seconds) : spread_json(ranks, figure.count);
     }
     json["needed_once_bytes"] = facts.needed_once_bytes;
     json["read_per_needed"] = read_per_needed(facts, ranks);
-    json["strategy_bytes"] = {{"direct", facts.strategy_bytes.direct}, {"cooperative", facts.strategy_bytes.cooperative}, {"shared", facts.strategy_bytes.shared}};
+    json["strategy_bytes"] = {{"direct", facts.strategy_bytes.direct},
+                              {"cooperative", facts.strategy_bytes.cooperative},
+                              {"shared", facts.strategy_bytes.shared}};
     json["paths"] = Json::object();
     for (auto const& [name, reader] : sum_readers(ranks)) { json["paths"][name] = reader.bytes; }
-    for (auto const& file : facts.files) { json["files"].push_back({{"path", file.path}, {"reader", file.reader}, {"reason", file.reason}}); }
+    for (auto const& file : facts.files) {
+        json["files"].push_back({{"path", file.path}, {"reader", file.reader}, {"reason", file.reason}});
+    }
     json["notes"] = facts.notes;
     for (std::size_t rank = 0; rank < ranks.size(); ++rank) { json["ranks"].push_back(rank_json(ranks[rank], rank)); }
     return json.dump(1) + "\n";
@@ -201,16 +212,20 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
 std::string stats_table(JobFacts const& facts, std::span<RankStats const> ranks) {
     auto const total = spread_of(ranks, &RankStats::total_seconds).max;
     auto const stored = spread_of(ranks, &RankStats::stored_bytes).sum;
-    auto text = fmt::format("{}: {} tensors, {} (architecture {}, plan {}) into {} rank{}: tp {}, dp {}\n", facts.checkpoint, facts.tensors,
-                            format_bytes(ranks.front().checkpoint_bytes), facts.architecture, facts.plan_name, facts.mesh.world(),
-                            facts.mesh.world() == 1 ? "" : "s", facts.mesh.tp, facts.mesh.dp);
+    auto text =
+        fmt::format("{}: {} tensors, {} (architecture {}, plan {}) into {} rank{}: tp {}, dp {}\n", facts.checkpoint,
+                    facts.tensors, format_bytes(ranks.front().checkpoint_bytes), facts.architecture, facts.plan_name,
+                    facts.mesh.world(), facts.mesh.world() == 1 ? "" : "s", facts.mesh.tp, facts.mesh.dp);
     text += fmt::format("  {:<16}{:>12}{:>12}{:>12}\n", "per rank", "min", "mean", "max");
     for (auto const& figure : kFigures) { text += figure_row(figure, ranks); }
-    text += fmt::format("  {} in all ranks in {}: {}; read {:.3f} x the bytes needed once\n", format_bytes(stored), format_seconds(total),
-                        format_rate(stored, total), read_per_needed(facts, ranks));
-    text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}\n", format_bytes(facts.strategy_bytes.direct),
-                        format_bytes(facts.strategy_bytes.cooperative), format_bytes(facts.strategy_bytes.shared), facts.transport);
-    for (auto const& [name, reader] : sum_readers(ranks)) { text += fmt::format("  {}: {} in {} requests\n", name, format_bytes(reader.bytes), reader.requests); }
+    text += fmt::format("  {} in all ranks in {}: {}; read {:.3f} x the bytes needed once\n", format_bytes(stored),
+                        format_seconds(total), format_rate(stored, total), read_per_needed(facts, ranks));
+    text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}\n",
+                        format_bytes(facts.strategy_bytes.direct), format_bytes(facts.strategy_bytes.cooperative),
+                        format_bytes(facts.strategy_bytes.shared), facts.transport);
+    for (auto const& [name, reader] : sum_readers(ranks)) {
+        text += fmt::format("  {}: {} in {} requests\n", name, format_bytes(reader.bytes), reader.requests);
+    }
     text += file_lines(facts.files);
     for (auto const& note : facts.notes) { text += fmt::format("  note: {}\n", note); }
     return text;

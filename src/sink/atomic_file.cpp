@@ -38,7 +38,8 @@ void sync_path(std::string const& path, int flags) {
     Fd const fd(::open(path.c_str(), flags | O_CLOEXEC));
     if (!fd) { throw_errno(errno, fmt::format("open {} to force it to the disk", path)); }
     // Some network file systems cannot do this for folders; the data itself is safe then.
-    bool const is_refused_folder = ::fsync(fd.get()) != 0 && !((flags & O_DIRECTORY) != 0 && (errno == EINVAL || errno == ENOTSUP));
+    bool const is_refused_folder =
+        ::fsync(fd.get()) != 0 && !((flags & O_DIRECTORY) != 0 && (errno == EINVAL || errno == ENOTSUP));
     if (is_refused_folder) { throw_errno(errno, fmt::format("force {} to the disk", path)); }
 }
 
@@ -48,16 +49,24 @@ PendingFile::PendingFile(std::string const& final_path) : final_path_(resolved(f
     fs::path const target(final_path_);
     std::error_code error;
     fs::create_directories(target.parent_path(), error);
-    if (error) { throw Error(Errc::io, fmt::format("make folder {}: {}", target.parent_path().string(), error.message())); }
+    if (error) {
+        throw Error(Errc::io, fmt::format("make folder {}: {}", target.parent_path().string(), error.message()));
+    }
     std::random_device random;
-    temporary_path_ = (target.parent_path() / fmt::format(".{}.{}.{:08x}.tmp", target.filename().string(), ::getpid(), random())).string();
+    temporary_path_ =
+        (target.parent_path() / fmt::format(".{}.{}.{:08x}.tmp", target.filename().string(), ::getpid(), random()))
+            .string();
     Fd const fd(::open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) {
         int const number = errno;
         auto const path = std::exchange(temporary_path_, {});
         throw_errno(number, fmt::format("create {}", path));
     }
-    if (::fchmod(fd.get(), wanted_mode(final_path_)) != 0) { throw_errno(errno, fmt::format("set the mode of {}", temporary_path_)); }
+    if (::fchmod(fd.get(), wanted_mode(final_path_)) != 0) {
+        int const number = errno;
+        ::unlink(temporary_path_.c_str());  // no destructor runs for an object that was not made
+        throw_errno(number, fmt::format("set the mode of {}", temporary_path_));
+    }
 }
 
 PendingFile::PendingFile(PendingFile&& other) noexcept
@@ -70,7 +79,9 @@ PendingFile::~PendingFile() {
 void PendingFile::make_durable() const { sync_path(temporary_path_, O_RDONLY); }
 
 void PendingFile::commit() {
-    if (::rename(temporary_path_.c_str(), final_path_.c_str()) != 0) { throw_errno(errno, fmt::format("rename {} to {}", temporary_path_, final_path_)); }
+    if (::rename(temporary_path_.c_str(), final_path_.c_str()) != 0) {
+        throw_errno(errno, fmt::format("rename {} to {}", temporary_path_, final_path_));
+    }
     temporary_path_.clear();
     sync_path(fs::path(final_path_).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
@@ -80,7 +91,9 @@ FileWriter::FileWriter(PendingFile const& file, std::uint64_t size_bytes)
     if (!fd_) { throw_errno(errno, fmt::format("open {} for writing", path_)); }
     if (size_bytes == 0) { return; }
     int const result = ::fallocate(fd_.get(), 0, 0, static_cast<off_t>(size_bytes));
-    if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) { throw_errno(errno, fmt::format("reserve {} B for {}", size_bytes, path_)); }
+    if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
+        throw_errno(errno, fmt::format("reserve {} B for {}", size_bytes, path_));
+    }
 }
 
 void FileWriter::write(std::span<std::byte const> bytes) {
@@ -97,7 +110,9 @@ void FileWriter::write(std::span<std::byte const> bytes) {
 }
 
 void FileWriter::close() {
-    if (::close(fd_.release()) != 0 && errno != EINTR) { throw_errno(errno, fmt::format("close {} after {} B", path_, written_)); }
+    if (::close(fd_.release()) != 0 && errno != EINTR) {
+        throw_errno(errno, fmt::format("close {} after {} B", path_, written_));
+    }
 }
 
 void write_file_atomically(std::string const& path, std::string const& text) {

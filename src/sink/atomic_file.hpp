@@ -12,8 +12,8 @@
 namespace shardwise {
 
 /// A file being written beside its final place, as `.NAME.PID.RANDOM.tmp`. Nothing stands under the final name until
-/// commit(); without it the destructor removes what was written. A link at the final place is followed, and the mode of a
-/// file that is replaced is kept.
+/// commit(); without it the destructor removes what was written. A link at the final place is followed, and the mode of
+/// a file that is replaced is kept.
 class PendingFile {
    public:
     /// Makes the folder if need be.
@@ -40,7 +40,8 @@ class PendingFile {
 /// Writes a pending file front to back.
 class FileWriter {
    public:
-    /// @param size_bytes of the whole file; room for it is taken at once, so that a full disk shows before the first byte.
+    /// @param size_bytes of the whole file; room for it is taken at once, so that a full disk shows before the first
+    /// byte.
     FileWriter(PendingFile const& file, std::uint64_t size_bytes);
 
     /// @throws Error io with path, offset and the system's words.

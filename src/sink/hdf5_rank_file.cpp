@@ -59,7 +59,8 @@ struct FloatFields {
 
 TypeId float_type(FloatFields const& fields) {
     TypeId type(check(H5Tcopy(H5T_IEEE_F32LE), "copy a type"));
-    check(H5Tset_fields(type.get(), fields.sign, fields.exponent, fields.exponent_bits, 0, fields.mantissa_bits), "set float fields");
+    check(H5Tset_fields(type.get(), fields.sign, fields.exponent, fields.exponent_bits, 0, fields.mantissa_bits),
+          "set float fields");
     check(H5Tset_precision(type.get(), fields.bits), "set a precision");
     check(H5Tset_size(type.get(), fields.bits / 8), "set a size");
     check(H5Tset_ebias(type.get(), fields.bias), "set an exponent bias");
@@ -98,13 +99,15 @@ void put_text(hid_t object, char const* name, std::string const& text) {
     check(H5Tset_size(type.get(), text.size() + 1), "set a text's size");
     check(H5Tset_cset(type.get(), H5T_CSET_UTF8), "set a text's encoding");
     SpaceId const scalar = space_of({});
-    AttributeId const attribute(check(H5Acreate2(object, name, type.get(), scalar.get(), H5P_DEFAULT, H5P_DEFAULT), name));
+    AttributeId const attribute(
+        check(H5Acreate2(object, name, type.get(), scalar.get(), H5P_DEFAULT, H5P_DEFAULT), name));
     check(H5Awrite(attribute.get(), type.get(), text.c_str()), name);
 }
 
 void put_numbers(hid_t object, char const* name, std::vector<std::int64_t> const& numbers) {
     SpaceId const space = space_of({numbers.size()});
-    AttributeId const attribute(check(H5Acreate2(object, name, H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT), name));
+    AttributeId const attribute(
+        check(H5Acreate2(object, name, H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT), name));
     if (!numbers.empty()) { check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, numbers.data()), name); }
 }
 
@@ -134,10 +137,14 @@ void write_dataset(hid_t file, PlannedTensor const& tensor, std::span<std::byte 
     check(H5Pset_fill_time(properties.get(), H5D_FILL_TIME_NEVER), "set no filling");
     PropertiesId const link(check(H5Pcreate(H5P_LINK_CREATE), "make link properties"));
     check(H5Pset_create_intermediate_group(link.get(), 1), "allow names with slashes");
-    DatasetId const dataset(check(H5Dcreate2(file, tensor.name.c_str(), type.get(), space.get(), link.get(), properties.get(), H5P_DEFAULT), tensor.name));
+    DatasetId const dataset(
+        check(H5Dcreate2(file, tensor.name.c_str(), type.get(), space.get(), link.get(), properties.get(), H5P_DEFAULT),
+              tensor.name));
     put_attributes(dataset.get(), tensor);
     // Memory type and file type are the same, so bytes go through unconverted.
-    if (!bytes.empty()) { check(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()), tensor.name); }
+    if (!bytes.empty()) {
+        check(H5Dwrite(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()), tensor.name);
+    }
 }
 
 FileId create_file(std::string const& path) {
@@ -158,7 +165,9 @@ PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, 
         put_text(file.get(), "schema", "shardwise.rank/1");
         put_numbers(file.get(), "rank_world", {plan.rank, plan.mesh.world()});
         put_text(file.get(), "source_digest", plan.source_digest);
-        for (std::size_t i = 0; i < plan.tensors.size(); ++i) { write_dataset(file.get(), plan.tensors[i], store[i].bytes); }
+        for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+            write_dataset(file.get(), plan.tensors[i], store[i].bytes);
+        }
         check(H5Fclose(file.release()), "close the file");
     } catch (Error const& error) { throw error.while_(fmt::format("write {}", path)); }
     return pending;

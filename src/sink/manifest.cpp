@@ -14,18 +14,35 @@
 namespace shardwise {
 namespace {
 
-Placement read_placement(JsonReader const& json) {
-    constexpr std::array kKinds = {Placement::Kind::replicate, Placement::Kind::shard, Placement::Kind::packed, Placement::Kind::expert};
+std::int64_t read_count(JsonReader const& json, std::int64_t least) {
+    auto const count = json.integer();
+    constexpr std::int64_t kMost = std::int64_t{1} << 31U;  // of ranks; so products of two do not overflow
+    if (count < least || (least > 0 && count > kMost)) { json.refuse(fmt::format("{} is out of range", count)); }
+    return count;
+}
+
+/// @param shape of the tensor.
+Placement read_placement(JsonReader const& json, Shape const& shape) {
+    constexpr std::array kKinds = {Placement::Kind::replicate, Placement::Kind::shard, Placement::Kind::packed,
+                                   Placement::Kind::expert};
     auto const kind = json["kind"].text();
     for (auto const known : kKinds) {
         if (kind != to_string(known)) { continue; }
         Placement placement{known, 0, {}};
         if (known == Placement::Kind::replicate) { return placement; }
-        placement.dim = static_cast<std::uint32_t>(json["dim"].integer());
-        for (auto const& block : json["blocks"].array()) {
-            placement.blocks.push_back({block["size"].integer(), block["parts"].integer(), block["repeat"].integer()});
-            if (placement.blocks.back().parts < 1 || placement.blocks.back().repeat < 1) { block.refuse("parts and repeat count from 1"); }
+        auto const dim = json["dim"].integer();
+        if (dim < 0 || dim >= static_cast<std::int64_t>(shape.rank())) {
+            json.refuse("the tensor has no such dimension");
         }
+        placement.dim = static_cast<std::uint32_t>(dim);
+        std::int64_t held = 0;
+        for (auto const& block : json["blocks"].array()) {
+            auto const size = read_count(block["size"], 0);
+            placement.blocks.push_back({size, read_count(block["parts"], 1), read_count(block["repeat"], 1)});
+            if (__builtin_add_overflow(held, size, &held)) { block.refuse("the sizes overflow"); }
+        }
+        auto const extent = shape[placement.dim];
+        if (held != extent) { json.refuse(fmt::format("the blocks hold {}, the dimension has {}", held, extent)); }
         return placement;
     }
     json["kind"].refuse(fmt::format("unknown kind '{}'", kind));
@@ -38,31 +55,39 @@ PlannedTensor read_tensor(std::string const& name, JsonReader const& json) {
     if (!dtype) { json["dtype"].refuse("unknown dtype"); }
     tensor.dtype = *dtype;
     std::vector<std::int64_t> extents;
-    for (auto const& extent : json["shape"].array()) { extents.push_back(extent.integer()); }
+    for (auto const& extent : json["shape"].array()) { extents.push_back(read_count(extent, 0)); }
     tensor.global_shape = Shape(extents);
-    tensor.placement = read_placement(json["placement"]);
-    if (tensor.placement.kind != Placement::Kind::replicate && tensor.placement.dim >= extents.size()) { json["placement"].refuse("the tensor has no such dimension"); }
+    tensor.placement = read_placement(json["placement"], tensor.global_shape);
     return tensor;
 }
 
 }  // namespace
 
-std::string manifest_path(std::string const& folder) { return (std::filesystem::path(folder) / "shardwise.json").string(); }
+std::string manifest_path(std::string const& folder) {
+    return (std::filesystem::path(folder) / "shardwise.json").string();
+}
 
 bool has_manifest(std::string const& folder) { return std::filesystem::exists(manifest_path(folder)); }
 
 Manifest read_manifest(std::string const& folder) {
     auto const path = manifest_path(folder);
-    auto const document = nlohmann::json::parse(read_text(path), nullptr, false);
-    if (document.is_discarded()) { throw Error(Errc::input, fmt::format("{} is not JSON", path)); }
+    auto const document = parse_json(read_text(path), path);
     JsonReader const json(document, path);
     if (json["schema"].text() != "shardwise.manifest/1") { json["schema"].refuse("expected shardwise.manifest/1"); }
     Manifest manifest;
-    manifest.mesh = {json["mesh"]["dp"].integer(), json["mesh"]["tp"].integer()};
+    manifest.mesh = {read_count(json["mesh"]["dp"], 1), read_count(json["mesh"]["tp"], 1)};
     manifest.format = json["format"].text();
     manifest.files = json["files"].texts();
-    if (static_cast<std::int64_t>(manifest.files.size()) != manifest.mesh.world()) { json["files"].refuse("expected one file a rank"); }
-    for (auto const& [name, tensor] : json["tensors"].members()) { manifest.tensors.emplace(name, read_tensor(name, tensor)); }
+    if (static_cast<std::int64_t>(manifest.files.size()) != manifest.mesh.world()) {
+        json["files"].refuse("expected one file a rank");
+    }
+    for (auto const& name : json["files"].array()) {
+        bool const is_plain = std::filesystem::path(name.text()).filename() == name.text() && !name.text().empty();
+        if (!is_plain) { name.refuse("expected a plain file name"); }
+    }
+    for (auto const& [name, tensor] : json["tensors"].members()) {
+        manifest.tensors.emplace(name, read_tensor(name, tensor));
+    }
     return manifest;
 }
 

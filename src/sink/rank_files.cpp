@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -22,7 +23,9 @@ Json placement_json(Placement const& placement) {
     Json json = {{"kind", to_string(placement.kind)}};
     if (placement.kind == Placement::Kind::replicate) { return json; }
     json["dim"] = placement.dim;
-    for (auto const& block : placement.blocks) { json["blocks"].push_back({{"size", block.size}, {"parts", block.parts}, {"repeat", block.repeat}}); }
+    for (auto const& block : placement.blocks) {
+        json["blocks"].push_back({{"size", block.size}, {"parts", block.parts}, {"repeat", block.repeat}});
+    }
     return json;
 }
 
@@ -33,7 +36,8 @@ bool is_surplus(std::string const& name, Plan const& plan, RankFormat format) {
     std::int64_t rank = 0;
     auto const [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), rank);
     auto const tail = rest.substr(static_cast<std::size_t>(end - rest.data()));
-    bool const is_rank_file = error == std::errc{} && tail.starts_with("-part-") && (tail.ends_with(".safetensors") || tail.ends_with(".h5"));
+    bool const is_rank_file =
+        error == std::errc{} && tail.starts_with("-part-") && (tail.ends_with(".safetensors") || tail.ends_with(".h5"));
     return is_rank_file && (rank >= plan.mesh.world() || name != rank_file_name(rank, format));
 }
 
@@ -47,7 +51,9 @@ void remove_surplus_rank_files(std::string const& folder, Plan const& plan, Rank
 
 char const* to_string(RankFormat format) noexcept { return format == RankFormat::hdf5 ? "hdf5" : "safetensors"; }
 
-std::string rank_file_name(std::int64_t rank, RankFormat format) { return fmt::format("{}{}-part-0{}", kPrefix, rank, ending(format)); }
+std::string rank_file_name(std::int64_t rank, RankFormat format) {
+    return fmt::format("{}{}-part-0{}", kPrefix, rank, ending(format));
+}
 
 std::string manifest_json(Plan const& plan, RankFormat format) {
     Json json = {
@@ -60,22 +66,30 @@ std::string manifest_json(Plan const& plan, RankFormat format) {
         {"plan_digest", plan.digest},
         {"format", to_string(format)},
     };
-    for (std::int64_t rank = 0; rank < plan.mesh.world(); ++rank) { json["files"].push_back(rank_file_name(rank, format)); }
+    for (std::int64_t rank = 0; rank < plan.mesh.world(); ++rank) {
+        json["files"].push_back(rank_file_name(rank, format));
+    }
     json["tied"] = Json::object();
+    Json tensors = Json::object();
+    auto& members = tensors.get_ref<Json::object_t&>();  // names differ: no need to look for each among the others
     for (auto const& tensor : plan.tensors) {
-        json["tensors"][tensor.name] = {
+        Json entry = {
             {"dtype", to_string(tensor.dtype)},
             {"shape", std::vector<std::int64_t>(tensor.global_shape.begin(), tensor.global_shape.end())},
             {"placement", placement_json(tensor.placement)},
         };
+        members.emplace_back(tensor.name, std::move(entry));
         for (auto const& alias : tensor.aliases) { json["tied"][alias] = tensor.name; }
     }
+    json["tensors"] = std::move(tensors);
     return json.dump(1) + "\n";
 }
 
 PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path) {
     std::vector<TensorEntry> entries;
-    for (auto const& tensor : plan.tensors) { entries.push_back({tensor.name, tensor.dtype, tensor.local_shape, tensor.size_bytes}); }
+    for (auto const& tensor : plan.tensors) {
+        entries.push_back({tensor.name, tensor.dtype, tensor.local_shape, tensor.size_bytes});
+    }
     auto const order = safetensors_order(entries);
     std::vector<TensorEntry> ordered;
     std::uint64_t data_bytes = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -10,17 +11,21 @@
 
 namespace shardwise {
 
-std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata, std::uint64_t alignment) {
+std::string safetensors_header(std::span<TensorEntry const> tensors, std::map<std::string, std::string> const& metadata,
+                               std::uint64_t alignment) {
     constexpr std::size_t kLengthField = sizeof(std::uint64_t);
     nlohmann::ordered_json document = nlohmann::ordered_json::object();
     if (!metadata.empty()) { document["__metadata__"] = metadata; }
+    // Names differ; looking for each among the others would take seconds for tens of thousands of them.
+    auto& members = document.get_ref<nlohmann::ordered_json::object_t&>();
     std::uint64_t begin = 0;
     for (auto const& tensor : tensors) {
-        document[std::string(tensor.name)] = {
+        nlohmann::ordered_json entry = {
             {"dtype", to_string(tensor.dtype)},
             {"shape", std::vector<std::int64_t>(tensor.shape.begin(), tensor.shape.end())},
             {"data_offsets", {begin, begin + tensor.size_bytes}},
         };
+        members.emplace_back(tensor.name, std::move(entry));
         begin += tensor.size_bytes;
     }
     auto json = document.dump();

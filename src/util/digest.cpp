@@ -14,7 +14,9 @@ void Digest::StateDeleter::operator()(void* state) const noexcept { XXH3_freeSta
 
 Digest::Digest() : state_(XXH3_createState()) { XXH3_128bits_reset(xxh3(state_.get())); }
 
-void Digest::add(std::span<std::byte const> bytes) { XXH3_128bits_update(xxh3(state_.get()), bytes.data(), bytes.size()); }
+void Digest::add(std::span<std::byte const> bytes) {
+    XXH3_128bits_update(xxh3(state_.get()), bytes.data(), bytes.size());
+}
 
 void Digest::add(std::string_view text) {
     add(static_cast<std::uint64_t>(text.size()));

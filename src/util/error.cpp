@@ -1,5 +1,6 @@
 #include <shardwise/error.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -19,10 +20,13 @@ char const* to_string(Errc code) noexcept {
     return "unknown";
 }
 
+Error::Error(Errc code, std::string what) : code_(code), what_(std::move(what)) {
+    auto const is_control = [](unsigned char c) { return c < 0x20 || c == 0x7F; };
+    std::replace_if(what_.begin(), what_.end(), is_control, '?');
+}
+
 Error Error::while_(std::string_view context) const {
-    Error with_context = *this;
-    with_context.what_ = fmt::format("{}: {}", context, what_);
-    return with_context;
+    return Error(code_, fmt::format("{}: {}", context, what_)).on_rank(rank_);
 }
 
 Error Error::on_rank(int rank) const {

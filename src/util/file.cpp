@@ -47,7 +47,9 @@ std::string read_text(std::string const& path) {
     constexpr std::uint64_t kMaxBytes = 64ULL << 20U;
     Fd const fd = open_for_read(path);
     auto const size = file_size(fd, path);
-    if (size > kMaxBytes) { throw Error(Errc::input, fmt::format("{} has {} B, more than a text file should", path, size)); }
+    if (size > kMaxBytes) {
+        throw Error(Errc::input, fmt::format("{} has {} B, more than a text file should", path, size));
+    }
     std::string text(size, '\0');
     read_exactly(fd, path, 0, std::as_writable_bytes(std::span(text)));
     return text;

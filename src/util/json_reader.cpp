@@ -1,6 +1,9 @@
 #include "util/json_reader.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +20,45 @@ std::string member_path(std::string const& path, std::string const& key) {
     return fmt::format("{}{}{}", path, path.find(": ") == std::string::npos ? ": " : ".", key);
 }
 
+constexpr int kMaxDepth = 256;
+
+/// Follows a parse and refuses what the parser lets through.
+class StrictnessCheck {
+   public:
+    using Event = nlohmann::json::parse_event_t;
+
+    explicit StrictnessCheck(std::string const& path) : path_(path) {}
+
+    bool operator()(int depth, Event event, nlohmann::json const& parsed) {
+        if (depth > kMaxDepth) { refuse(fmt::format("nested deeper than {}", kMaxDepth)); }
+        if (event == Event::object_start) { keys_.emplace_back(); }
+        if (event == Event::object_end) { keys_.pop_back(); }
+        if (event != Event::key) { return true; }
+        auto key = parsed.get<std::string>();
+        auto const [at, is_new] = keys_.back().insert(std::move(key));
+        if (!is_new) { refuse(fmt::format("the key '{}' is given twice", *at)); }
+        return true;
+    }
+
+   private:
+    [[noreturn]] void refuse(std::string const& what) const {
+        throw Error(Errc::input, fmt::format("{}: {}", path_, what));
+    }
+
+    std::string const& path_;
+    std::vector<std::set<std::string>> keys_;  ///< of every object that is open
+};
+
 }  // namespace
+
+nlohmann::json parse_json(std::string_view text, std::string const& path) {
+    try {
+        StrictnessCheck check(path);
+        return nlohmann::json::parse(text, std::ref(check));
+    } catch (nlohmann::json::exception const& error) {
+        throw Error(Errc::input, fmt::format("{}: {}", path, error.what()));
+    }
+}
 
 void JsonReader::refuse(std::string const& what) const { throw Error(Errc::input, fmt::format("{}: {}", path_, what)); }
 
@@ -31,6 +72,8 @@ std::string JsonReader::text() const {
 
 std::int64_t JsonReader::integer() const {
     if (!value_->is_number_integer()) { refuse(fmt::format("expected a whole number, found {}", value_->type_name())); }
+    bool const fits = !value_->is_number_unsigned() || std::in_range<std::int64_t>(value_->get<std::uint64_t>());
+    if (!fits) { refuse(fmt::format("expected a whole number below 2^63, found {}", value_->get<std::uint64_t>())); }
     return value_->get<std::int64_t>();
 }
 
@@ -42,7 +85,9 @@ bool JsonReader::boolean() const {
 std::vector<JsonReader> JsonReader::array() const {
     if (!value_->is_array()) { refuse(fmt::format("expected a list, found {}", value_->type_name())); }
     std::vector<JsonReader> items;
-    for (std::size_t i = 0; i < value_->size(); ++i) { items.emplace_back((*value_)[i], fmt::format("{}[{}]", path_, i)); }
+    for (std::size_t i = 0; i < value_->size(); ++i) {
+        items.emplace_back((*value_)[i], fmt::format("{}[{}]", path_, i));
+    }
     return items;
 }
 
@@ -87,7 +132,8 @@ void JsonReader::allow_only(std::initializer_list<std::string_view> keys) const 
         if (std::find(known.begin(), known.end(), key) != known.end()) { continue; }
         auto const near = nearest(key, known);
         refuse(fmt::format("unknown key '{}'; {}", key,
-                           near.empty() ? fmt::format("known are {}", fmt::join(known, ", ")) : fmt::format("the nearest known one is '{}'", near)));
+                           near.empty() ? fmt::format("known are {}", fmt::join(known, ", "))
+                                        : fmt::format("the nearest known one is '{}'", near)));
     }
 }
 

@@ -14,6 +14,11 @@
 
 namespace shardwise {
 
+/// The document in @p text.
+/// @param path how errors call it: the file's name.
+/// @throws Error input for malformed JSON, and for a key given twice in one object, of which one would be lost.
+nlohmann::json parse_json(std::string_view text, std::string const& path);
+
 /// A value of a JSON document together with its path in it. The document must outlive the reader.
 class JsonReader {
    public:

@@ -54,9 +54,13 @@ std::string format_bytes(std::uint64_t bytes) {
 }
 
 std::string format_seconds(double seconds) {
+    // {:.3g} gives an exponent from what rounds to 1000 on.
+    auto const three_digits = [](double value) {
+        return value < 999 ? fmt::format("{:.3g}", value) : fmt::format("{:.0f}", value);
+    };
     if (seconds < 1e-3) { return fmt::format("{:.0f} us", seconds * 1e6); }
-    if (seconds < 1) { return fmt::format("{:.3g} ms", seconds * 1e3); }
-    return fmt::format("{:.3g} s", seconds);
+    if (seconds < 1) { return fmt::format("{} ms", three_digits(seconds * 1e3)); }
+    return fmt::format("{} s", three_digits(seconds));
 }
 
 std::string format_rate(std::uint64_t bytes, double seconds) {

@@ -53,11 +53,21 @@ class WireReader {
         auto const bytes = take(get<std::uint64_t>());
         return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
     }
+    /// A number of items that follow, which take a byte each at least.
+    std::uint64_t get_count() {
+        auto const count = get<std::uint64_t>();
+        if (count > rest_.size()) { refuse(); }
+        return count;
+    }
     bool is_empty() const noexcept { return rest_.empty(); }
 
    private:
+    [[noreturn]] static void refuse() {
+        throw Error(Errc::peer, "a message from another rank ends early: different builds?");
+    }
+
     std::span<std::byte const> take(std::uint64_t count) {
-        if (count > rest_.size()) { throw Error(Errc::peer, "a message from another rank ends early: different builds?"); }
+        if (count > rest_.size()) { refuse(); }
         auto const head = rest_.first(count);
         rest_ = rest_.subspan(count);
         return head;

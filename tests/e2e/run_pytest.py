@@ -1,4 +1,4 @@
-"""Runs one test file under pytest; ends with 77 (skipped, for ctest) where pytest is missing or every test was skipped."""
+"""Runs one test file under pytest; ends with 77 (skipped, for ctest) where pytest is missing or all was skipped."""
 import sys
 
 SKIPPED = 77

@@ -29,7 +29,9 @@ NaiveTensor make(Shape const& shape, std::function<std::int64_t(Index const&)> c
     return result;
 }
 
-std::int64_t at(NaiveTensor const& tensor, Index const& index) { return tensor.values[flat(tensor.shape, index)]; }
+std::int64_t at(NaiveTensor const& tensor, Index const& index) {
+    return tensor.values[flat(tensor.shape, index)];
+}
 
 }  // namespace
 
@@ -97,17 +99,23 @@ NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& 
     auto const& first = inputs.front();
     std::size_t const dim = expression.dim;
     switch (expression.kind) {
-        case Expression::Kind::slice: return sliced(first, dim, expression.begin, expression.begin + expression.shape[dim]);
+        case Expression::Kind::slice:
+            return sliced(first, dim, expression.begin, expression.begin + expression.shape[dim]);
         case Expression::Kind::select:
             return make(expression.shape, [&](Index index) {
                 index.insert(index.begin() + static_cast<std::ptrdiff_t>(dim), expression.begin);
                 return at(first, index);
             });
-        case Expression::Kind::concatenate: return joined(inputs, dim);
-        case Expression::Kind::stack: return stacked(inputs, dim);
-        case Expression::Kind::transpose: return swapped(first, dim, expression.dim1);
-        case Expression::Kind::interleave: return interleaved(first, dim, expression.groups, expression.inverse);
-        case Expression::Kind::source: break;
+        case Expression::Kind::concatenate:
+            return joined(inputs, dim);
+        case Expression::Kind::stack:
+            return stacked(inputs, dim);
+        case Expression::Kind::transpose:
+            return swapped(first, dim, expression.dim1);
+        case Expression::Kind::interleave:
+            return interleaved(first, dim, expression.groups, expression.inverse);
+        case Expression::Kind::source:
+            break;
     }
     return {};
 }

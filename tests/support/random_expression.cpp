@@ -9,7 +9,9 @@ std::int64_t pick(std::mt19937& random, std::int64_t low, std::int64_t high) {
     return std::uniform_int_distribution<std::int64_t>(low, high)(random);
 }
 
-std::size_t pick_dim(std::mt19937& random, std::size_t count) { return static_cast<std::size_t>(pick(random, 0, static_cast<std::int64_t>(count) - 1)); }
+std::size_t pick_dim(std::mt19937& random, std::size_t count) {
+    return static_cast<std::size_t>(pick(random, 0, static_cast<std::int64_t>(count) - 1));
+}
 
 class Grower {
    public:
@@ -35,7 +37,8 @@ class Grower {
                 auto const begin = pick(random_, 0, extent);
                 return slice_of(std::move(input), dim, begin, pick(random_, begin, extent));
             }
-            case 1: return extent > 0 && rank > 1 ? select_of(std::move(input), dim, pick(random_, 0, extent - 1)) : input;
+            case 1:
+                return extent > 0 && rank > 1 ? select_of(std::move(input), dim, pick(random_, 0, extent - 1)) : input;
             case 2: return concatenate_with_new_leaves(std::move(input), dim);
             case 3: return rank < 4 ? stack_with_new_leaves(std::move(input)) : input;
             case 4: return transpose_of(std::move(input), dim, pick_dim(random_, rank));

@@ -2,8 +2,6 @@
 // replacement text.
 #include "mapping/pattern.hpp"
 
-#include <algorithm>
-
 #include <gmock/gmock.h>
 
 #include "util/natural_order.hpp"
@@ -189,15 +187,6 @@ INSTANTIATE_TEST_SUITE_P(
                       SubstitutionCase{"\\1.\\2", {"a"}, "a.\\2"},  // no such group: stays text
                       SubstitutionCase{"\\1", {"\\1x"}, "\\1x"},    // what a group holds is not looked at again
                       SubstitutionCase{"a\\", {"x"}, "a\\"}));
-
-TEST(NaturalOrder, OfNamesIsByNumberInsideSegments) {
-    // a.2 < a.10 < a.1x < a.x < a.x2 < a.x11: digits before text, a bare name before the same name with a number.
-    std::vector<std::string> names = {"a.x11", "a.x", "a.10", "a.x2", "a.1x", "a.2"};
-    std::sort(names.begin(), names.end(), natural_name_less);
-    EXPECT_THAT(names, ElementsAre("a.2", "a.10", "a.1x", "a.x", "a.x2", "a.x11"));
-    EXPECT_TRUE(natural_name_less("shard_2.w", "shard_11.w"));
-    EXPECT_FALSE(natural_name_less("shard_11.w", "shard_2.w"));
-}
 
 }  // namespace
 }  // namespace shardwise::test

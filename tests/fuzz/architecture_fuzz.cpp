@@ -1,0 +1,69 @@
+// Rule files, which users write themselves: the parser, then everything that runs on what it accepted.
+#include <string>
+
+#include <shardwise/error.hpp>
+
+#include "fuzz/require.hpp"
+#include "mapping/architecture_data.hpp"
+#include "mapping/size_expression.hpp"
+
+namespace shardwise {
+namespace {
+
+constexpr std::string_view kName = "model.layers.12.mlp.experts.3.w1.weight";
+
+/// Runs @p action; it may only throw Error.
+template <class Action>
+void attempt(Action&& action) {
+    try {
+        action();
+    } catch (Error const&) {}
+}
+
+void check_transform(Transform const& transform) {
+    REQUIRE(!transform.targets.empty());
+    REQUIRE(!transform.pattern.sources().empty());
+    bool const converts = transform.kind == Transform::Kind::convert;
+    REQUIRE(converts != transform.operations.empty());
+    REQUIRE(!converts || transform.targets.size() == 1 || transform.pattern.sources().size() == 1);
+    attempt([&] {
+        auto const match = transform.pattern.find(kName);
+        if (!match) { return; }
+        REQUIRE(match->source < transform.pattern.sources().size());
+        REQUIRE(match->begin <= match->end && match->end <= kName.size());
+        for (auto const group : match->groups) {
+            REQUIRE(group.empty() ||
+                    (group.data() >= kName.data() && group.data() + group.size() <= kName.data() + kName.size()));
+        }
+        for (auto const& target : transform.targets) { substitute_groups(target, match->groups); }
+    });
+}
+
+void check(ArchitectureData const& data) {
+    for (auto const& transform : data.transforms) { check_transform(transform); }
+    attempt([&] { map_names(data.transforms, {std::string(kName), "lm_head.weight"}, data.base); });
+    for (auto const& [name, expression] : data.sizes) {
+        attempt([&, &text = expression] { evaluate_size(text, [](std::string const&) { return std::int64_t{8}; }); });
+    }
+    for (auto const& [name, plan] : data.plans) {
+        auto const flat = flatten_plan(data, name);
+        for (auto const& [parameter, rule] : plan.base) { REQUIRE(flat.base.contains(parameter)); }
+        for (auto const* rules : {&flat.base, &flat.head}) {
+            for (auto const& [parameter, rule] : *rules) {
+                REQUIRE(rule.dim < Shape::kMaxRank);
+                REQUIRE((rule.cut == Cut::packed) == !rule.blocks.empty());
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace shardwise
+
+extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
+    using namespace shardwise;
+    try {
+        check(parse_architecture({reinterpret_cast<char const*>(data), size}, "fuzz.json"));
+    } catch (Error const& error) { REQUIRE(error.code() == Errc::input); }
+    return 0;
+}

@@ -1,0 +1,132 @@
+#include "sink/rank_files.hpp"
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "sink/manifest.hpp"
+#include "support/error_of.hpp"
+#include "support/scratch_folder.hpp"
+
+namespace shardwise::test {
+namespace {
+
+using testing::ElementsAre;
+
+Plan plan_of(std::int64_t dp, std::int64_t tp) {
+    Plan plan;
+    plan.mesh = {dp, tp};
+    plan.architecture = "llama";
+    return plan;
+}
+
+TEST(RankFiles, AreNamedAsShardedStatesAre) {
+    EXPECT_EQ(rank_file_name(0, RankFormat::safetensors), "model-rank-0-part-0.safetensors");
+    EXPECT_EQ(rank_file_name(12, RankFormat::hdf5), "model-rank-12-part-0.h5");
+}
+
+TEST(RankFiles, OnlyFilesOfOtherSetsAreRemoved) {
+    ScratchFolder const folder;
+    std::vector<std::string> const kept = {
+        ".model-rank-9-part-0.safetensors.1.2.tmp",
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "model-rank-0-part-0.safetensors",
+        "model-rank-1-part-0.safetensors",
+        "model-rank-9-part-0.safetensors.bak",
+        "model-rank-9.safetensors",
+        "model-rank-part-0.safetensors",
+        "model-rank-x-part-0.safetensors",
+        "my-model-rank-9-part-0.safetensors",
+    };
+    for (auto const& name : kept) { folder.write(name, ""); }
+    for (auto const* name : {"model-rank-2-part-0.safetensors", "model-rank-10-part-0.safetensors",
+                             "model-rank-0-part-0.h5", "model-rank-0-part-1.safetensors"}) {
+        folder.write(name, "");
+    }
+    remove_surplus_rank_files(folder.path(), plan_of(1, 2), RankFormat::safetensors);
+    EXPECT_EQ(folder.names(), kept);
+}
+
+TEST(Manifest, SaysWhatThePlanSays) {
+    auto plan = plan_of(2, 2);
+    plan.tensors.resize(2);
+    plan.tensors[0].name = "w";
+    plan.tensors[0].dtype = DType::bf16;
+    plan.tensors[0].global_shape = {5, 4};
+    plan.tensors[0].placement = {Placement::Kind::packed, 0, {{3, 2, 1}, {2, 1, 2}}};
+    plan.tensors[0].aliases = {"tied.w"};
+    plan.tensors[1].name = "norm";
+    plan.tensors[1].dtype = DType::f32;
+    ScratchFolder const folder;
+    EXPECT_FALSE(has_manifest(folder.path()));
+    auto const text = manifest_json(plan, RankFormat::safetensors);
+    folder.write("shardwise.json", text);
+    EXPECT_TRUE(has_manifest(folder.path()));
+
+    auto const manifest = read_manifest(folder.path());
+    EXPECT_EQ(manifest.mesh, plan.mesh);
+    EXPECT_EQ(manifest.format, "safetensors");
+    EXPECT_THAT(manifest.files, ElementsAre("model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors",
+                                            "model-rank-2-part-0.safetensors", "model-rank-3-part-0.safetensors"));
+    ASSERT_EQ(manifest.tensors.size(), 2U);
+    for (auto const& tensor : plan.tensors) {
+        auto const& read = manifest.tensors.at(tensor.name);
+        EXPECT_EQ(read.dtype, tensor.dtype);
+        EXPECT_EQ(read.global_shape, tensor.global_shape);
+        EXPECT_EQ(read.placement, tensor.placement);
+    }
+    EXPECT_EQ(nlohmann::json::parse(text)["tied"]["tied.w"], "w");
+}
+
+/// A manifest of one rank with one tensor, for breaking.
+std::string manifest(std::string const& changed, std::string const& to) {
+    std::string text = R"({"schema":"shardwise.manifest/1","mesh":{"dp":1,"tp":1},"format":"safetensors",)"
+                       R"("files":["model-rank-0-part-0.safetensors"],"tensors":{"w":{"dtype":"U8","shape":[4,2],)"
+                       R"("placement":{"kind":"shard","dim":0,"blocks":[{"size":4,"parts":1,"repeat":1}]}}}})";
+    auto const at = text.find(changed);
+    if (at == std::string::npos) { throw std::runtime_error(changed); }
+    return text.replace(at, changed.size(), to);
+}
+
+TEST(Manifest, WhatDoesNotFitTogetherIsRefusedByFileAndKey) {
+    ScratchFolder const folder;
+    folder.write("shardwise.json", manifest("", ""));
+    ASSERT_NO_THROW(read_manifest(folder.path()));
+    struct Case {
+        char const* changed;
+        char const* to;
+        char const* message;
+    };
+    for (auto const& [changed, to, message] : std::initializer_list<Case>{
+             {"{", "", "shardwise.json: "},
+             {"manifest/1", "manifest/2", "schema: expected shardwise.manifest/1"},
+             {R"("dp":1)", R"("dp":2)", "files: expected one file a rank"},
+             {R"("tp":1)", R"("tp":0)", "mesh.tp: "},
+             {R"("dp":1,"tp":1)", R"("dp":-1,"tp":-1)", "mesh.dp: "},
+             {R"("dp":1,"tp":1)", R"("dp":4294967296,"tp":4294967296)", "mesh"},
+             {R"("model-rank-0)", R"("../model-rank-0)", "files[0]: expected a plain file name"},
+             {"U8", "U9", "tensors.w.dtype: unknown dtype"},
+             {"[4,2]", "[4,-2]", "tensors.w.shape[1]: "},
+             {"[4,2]", "[3,2]", "tensors.w.placement: the blocks hold 4"},
+             {"[4,2]", "[]", "tensors.w.placement: the tensor has no such dimension"},
+             {R"("dim":0)", R"("dim":2)", "tensors.w.placement: the tensor has no such dimension"},
+             {R"("dim":0)", R"("dim":-1)", "tensors.w.placement: the tensor has no such dimension"},
+             {R"("dim":0)", R"("dim":4294967296)", "tensors.w.placement: the tensor has no such dimension"},
+             {R"("shard")", R"("chunk")", "tensors.w.placement.kind: unknown kind 'chunk'"},
+             {R"("size":4)", R"("size":-4)", "tensors.w.placement.blocks[0]."},
+             {R"("parts":1)", R"("parts":0)", "tensors.w.placement.blocks[0]."},
+             {R"("repeat":1)", R"("repeat":0)", "tensors.w.placement.blocks[0]."},
+         }) {
+        folder.write("shardwise.json", manifest(changed, to));
+        EXPECT_THAT(error_of([&] { read_manifest(folder.path()); }), IsError(Errc::input, message))
+            << changed << " -> " << to;
+    }
+}
+
+TEST(Manifest, AFolderWithoutOneIsAnIoError) {
+    ScratchFolder const folder;
+    EXPECT_THAT(error_of([&] { read_manifest(folder.path()); }), IsError(Errc::io, "shardwise.json: No such file"));
+}
+
+}  // namespace
+}  // namespace shardwise::test
