@@ -66,11 +66,16 @@ Operation parse_operation(JsonReader const& op) {
                                     near.empty() ? fmt::format("known are {}", fmt::join(kNames, ", "))
                                                  : fmt::format("the nearest known one is '{}'", near)));
     }
-    op.allow_only({"op", "dim"});
     auto const dim = dim_of(op, "dim", 0);
+    if (name == "Concatenate" || name == "MergeModulelist") {
+        op.allow_only({"op", "dim", "count"});
+        auto const count_value = op.find("count");
+        auto count = count_value ? count_value->text() : std::string();
+        if (name == "Concatenate") { return Concatenate{dim, std::move(count)}; }
+        return MergeModulelist{dim, std::move(count)};
+    }
+    op.allow_only({"op", "dim"});
     if (name == "Chunk") { return Chunk{dim}; }
-    if (name == "Concatenate") { return Concatenate{dim}; }
-    if (name == "MergeModulelist") { return MergeModulelist{dim}; }
     return SplitModulelist{dim};
 }
 
@@ -100,8 +105,9 @@ std::string escaped(std::string_view text) {
 
 /// A module path put in front of names, or taken away; `within` is a path that stays in front of it.
 Transform parse_prefix_rule(JsonReader const& rule, bool adds) {
-    rule.allow_only({"add_prefix", "remove_prefix", "within", "scope"});
-    auto const prefix = rule[adds ? "add_prefix" : "remove_prefix"].text();
+    auto const* const key = adds ? "add_prefix" : "remove_prefix";
+    rule.allow_only({key, "within", "scope"});
+    auto const prefix = rule[key].text();
     auto const within_value = rule.find("within");
     std::string const within = within_value ? fmt::format("{}.", within_value->text()) : std::string();
     auto const source = adds ? fmt::format("^{}(?!{}\\.)(.+)", escaped(within), escaped(prefix))
@@ -124,7 +130,11 @@ Transform parse_converter(JsonReader const& rule) {
 }
 
 Transform parse_rename(JsonReader const& rule, std::string const& kind) {
-    rule.allow_only({"rename", "rename_group", "rename_offset", "to", "offset", "scope"});
+    if (kind == "rename_offset") {
+        rule.allow_only({kind, "to", "offset", "scope"});
+    } else {
+        rule.allow_only({kind, "to", "scope"});
+    }
     Transform transform{Transform::Kind::rename, pattern_of(rule[kind]), normalized_targets(rule), {}, 0, {}};
     if (kind == "rename_group") {
         transform.kind = Transform::Kind::group_rename;
@@ -179,6 +189,7 @@ PlacementRule parse_rule(JsonReader const& rule) {
     }
     rule.allow_only({"shard", "packed"});
     if (rule.find("shard")) {
+        rule.allow_only({"shard"});
         result.cut = Cut::shard;
         result.dim = static_cast<std::uint32_t>(dim_of(rule, "shard", 0));
         return result;

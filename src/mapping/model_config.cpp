@@ -12,14 +12,17 @@ ModelConfig::ModelConfig(std::string const& json) {
     auto const document = nlohmann::json::parse(json, nullptr, false);
     if (!document.is_object()) { throw Error(Errc::input, "config.json is not a JSON object"); }
 
-    auto const take_sizes = [&](nlohmann::json const& object) {
+    auto const take_sizes = [&](nlohmann::json const& object, std::string const& prefix) {
         for (auto const& [key, value] : object.items()) {
-            if (value.is_number_integer()) { sizes_.emplace(key, value.get<std::int64_t>()); }
+            if (value.is_number_integer()) { sizes_.emplace(prefix + key, value.get<std::int64_t>()); }
         }
     };
-    take_sizes(document);
+    take_sizes(document, "");
+    for (auto const& [key, value] : document.items()) {
+        if (value.is_object()) { take_sizes(value, key + "."); }
+    }
     if (auto const text = document.find("text_config"); text != document.end() && text->is_object()) {
-        take_sizes(*text);
+        take_sizes(*text, "");
     }
 
     if (auto const type = document.find("model_type"); type != document.end() && type->is_string()) {
@@ -30,7 +33,7 @@ ModelConfig::ModelConfig(std::string const& json) {
         model_class_ = classes->front().get<std::string>();
     }
     auto const tie = document.find("tie_word_embeddings");
-    ties_embeddings_ = tie != document.end() && tie->is_boolean() && tie->get<bool>();
+    unties_embeddings_ = tie != document.end() && tie->is_boolean() && !tie->get<bool>();
 }
 
 std::optional<std::int64_t> ModelConfig::size(std::string const& name) const {

@@ -9,7 +9,8 @@
 
 namespace shardwise {
 
-/// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config".
+/// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config", and
+/// those of every sub-configuration by its name: "vision_config.num_attention_heads".
 class ModelConfig {
    public:
     ModelConfig() = default;
@@ -23,14 +24,16 @@ class ModelConfig {
     /// First entry of "architectures"; empty if not stated.
     std::string const& model_class() const noexcept { return model_class_; }
 
-    bool ties_embeddings() const noexcept { return ties_embeddings_; }
+    /// True if "tie_word_embeddings" is stated to be false. Where nothing is stated the model's class decides, which
+    /// is not known here: Gemma ties, and its published configurations do not say so.
+    bool unties_embeddings() const noexcept { return unties_embeddings_; }
 
     std::optional<std::int64_t> size(std::string const& name) const;
 
    private:
     std::string model_type_;
     std::string model_class_;
-    bool ties_embeddings_ = false;
+    bool unties_embeddings_ = false;
     std::map<std::string, std::int64_t> sizes_;
 };
 

@@ -60,6 +60,20 @@ std::vector<Bucket> cut_to_targets(Expression const& whole, std::size_t dim, std
     return result;
 }
 
+/// A list that ends too early has no gap: only config.json can tell that its last tensors are missing.
+void check_count(std::vector<Bucket> const& buckets, std::string const& count, Rule const& rule) {
+    if (count.empty()) { return; }
+    std::int64_t stated = 0;
+    try {
+        stated = rule.size_of(count);
+    } catch (Error const&) { return; }
+    for (auto const& bucket : buckets) {
+        auto const found = static_cast<std::int64_t>(bucket.tensors.size());
+        if (!bucket.is_list || found == stated) { continue; }
+        refuse(fmt::format("{} tensors match '{}', but '{}' is {}", found, bucket.key, count, stated));
+    }
+}
+
 std::vector<Bucket> apply(Chunk const& op, std::vector<Bucket> buckets, Rule const& rule) {
     auto const whole = take_only_tensor(buckets);
     check_dim(whole, op.dim);
@@ -97,6 +111,7 @@ std::vector<Bucket> apply(Split const& op, std::vector<Bucket> buckets, Rule con
 
 std::vector<Bucket> apply(Concatenate const& op, std::vector<Bucket> buckets, Rule const& rule) {
     if (rule.targets.size() != 1) { refuse(fmt::format("makes one target, the rule has {}", rule.targets.size())); }
+    check_count(buckets, op.count, rule);
     std::vector<Expression> inputs;
     for (auto& bucket : buckets) {
         std::move(bucket.tensors.begin(), bucket.tensors.end(), std::back_inserter(inputs));
@@ -107,6 +122,7 @@ std::vector<Bucket> apply(Concatenate const& op, std::vector<Bucket> buckets, Ru
 }
 
 std::vector<Bucket> apply(MergeModulelist const& op, std::vector<Bucket> buckets, Rule const& rule) {
+    check_count(buckets, op.count, rule);
     for (auto& bucket : buckets) {
         if (!bucket.is_list) { continue; }  // merged before
         auto merged = stack_of(std::move(bucket.tensors), op.dim);
@@ -154,7 +170,6 @@ bool contains_any(std::string const& key, std::vector<std::string> const& names)
 
 std::vector<Bucket> apply(PermuteForRope const& op, std::vector<Bucket> buckets, Rule const& rule) {
     constexpr std::size_t kRankWithoutRows = 3;  // stacked tensors pass unchanged, as in the reference
-    name_entries(buckets, rule);
     for (auto& bucket : buckets) {
         if (bucket.tensors.size() != 1) {
             refuse(fmt::format("takes one tensor for '{}', got {}", bucket.key, bucket.tensors.size()));
@@ -166,6 +181,7 @@ std::vector<Bucket> apply(PermuteForRope const& op, std::vector<Bucket> buckets,
         auto const heads = rule.size_of(contains_any(bucket.key, op.kv_names) ? op.kv_heads : op.heads);
         tensor = interleave_of(std::move(tensor), 0, heads, op.inverse);
     }
+    name_entries(buckets, rule);  // last: names are looked for in what an entry is called before
     return buckets;
 }
 

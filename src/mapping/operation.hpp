@@ -27,11 +27,13 @@ struct Split {
 /// Join along `dim`, in the order of the rule's sources.
 struct Concatenate {
     std::size_t dim = 0;
+    std::string count;  ///< how many tensors there must be of each source; see MergeModulelist
 };
 
 /// Stack each source's tensors along a new `dim`, in the order of their numbers.
 struct MergeModulelist {
     std::size_t dim = 0;
+    std::string count;  ///< how many there must be, an expression over config.json; not checked if that does not say
 };
 
 /// Take `dim` apart into one tensor an index; `*` in a key becomes the index.

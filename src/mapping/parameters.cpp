@@ -95,19 +95,17 @@ void check_divisible(Parameter const& parameter) {
 }
 
 /// Ties names whose values are shared: only one of a pair stands in the checkpoint, the other becomes its alias.
-void tie(std::vector<Parameter>& parameters, std::map<std::string, std::string> const& tied) {
-    auto const find = [&](std::string const& name) {
-        return std::find_if(parameters.begin(), parameters.end(), [&](Parameter const& p) { return p.name == name; });
+/// @param stored every name the checkpoint gives, those that were not chosen included.
+void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::string> const& tied,
+               std::set<std::string> const& stored) {
+    auto const alias = [&](std::string const& absent, std::string const& present) {
+        auto const at = std::find_if(parameters.begin(), parameters.end(),
+                                     [&](Parameter const& parameter) { return parameter.name == present; });
+        if (!stored.contains(absent) && at != parameters.end()) { at->aliases.push_back(absent); }
     };
     for (auto const& [dependent, source] : tied) {
-        auto const at_dependent = find(dependent);
-        auto const at_source = find(source);
-        if (at_dependent == parameters.end() && at_source != parameters.end()) {
-            at_source->aliases.push_back(dependent);
-        }
-        if (at_source == parameters.end() && at_dependent != parameters.end()) {
-            at_dependent->aliases.push_back(source);
-        }
+        alias(dependent, source);
+        alias(source, dependent);
     }
 }
 
@@ -120,6 +118,8 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     auto const plan = flatten_plan(data, options.plan);
 
     auto named = convert(catalog, data, size_of);
+    std::set<std::string> stored;
+    for (auto const& parameter : named) { stored.insert(parameter.name); }
     keep_chosen(named, options);
     Parameters result;
     CutHeads cut_heads(config, options.tp);
@@ -140,7 +140,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         }
         result.list.push_back(std::move(parameter));
     }
-    if (config.ties_embeddings()) { tie(result.list, data.tied); }
+    if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
     result.warnings = cut_heads.warnings();
     return result;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -60,6 +61,7 @@ class Parser {
                 if (__builtin_mul_overflow(value, atom(), &value)) { refuse("overflows"); }
             } else if (take('/')) {
                 auto const divisor = atom();
+                if (divisor == -1 && value == std::numeric_limits<std::int64_t>::min()) { refuse("overflows"); }
                 if (divisor == 0 || value % divisor != 0) {
                     refuse(fmt::format("{} / {} does not come out even", value, divisor));
                 }
@@ -80,7 +82,7 @@ class Parser {
             return value;
         }
         skip_spaces();
-        auto const is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
+        auto const is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.'; };
         auto const length =
             static_cast<std::size_t>(std::find_if_not(rest_.begin(), rest_.end(), is_word) - rest_.begin());
         auto const word = rest_.substr(0, length);

@@ -9,7 +9,8 @@
 
 namespace shardwise {
 
-/// Value of @p text: whole numbers, names, + - * / and parentheses; a division must come out even.
+/// Value of @p text: whole numbers, names (which may have dots in them), + - * / and parentheses; a division must come
+/// out even.
 ///
 /// Example: "num_attention_heads * head_dim" with 32 and 64 -> 2048.
 /// @param value_of gives the value of a name, or throws.

@@ -29,7 +29,11 @@ NaiveTensor make(Shape const& shape, std::function<std::int64_t(Index const&)> c
     return result;
 }
 
-std::int64_t at(NaiveTensor const& tensor, Index const& index) { return tensor.values[flat(tensor.shape, index)]; }
+std::int64_t at(NaiveTensor const& tensor, Index const& index) {
+    return tensor.values[flat(tensor.shape, index)];
+}
+
+}  // namespace
 
 NaiveTensor joined(std::vector<NaiveTensor> const& parts, std::size_t dim) {
     Shape shape = parts.front().shape;
@@ -53,7 +57,6 @@ NaiveTensor stacked(std::vector<NaiveTensor> const& parts, std::size_t dim) {
     });
 }
 
-/// out[g*d + j*(d/2) + i] = in[g*d + 2*i + j], or the other way round.
 NaiveTensor interleaved(NaiveTensor const& input, std::size_t dim, std::int64_t groups, bool inverse) {
     auto const length = input.shape[dim] / groups;
     return make(input.shape, [&](Index index) {
@@ -65,7 +68,23 @@ NaiveTensor interleaved(NaiveTensor const& input, std::size_t dim, std::int64_t 
     });
 }
 
-}  // namespace
+NaiveTensor sliced(NaiveTensor const& input, std::size_t dim, std::int64_t begin, std::int64_t end) {
+    Shape shape = input.shape;
+    shape[dim] = end - begin;
+    return make(shape, [&](Index index) {
+        index[dim] += begin;
+        return at(input, index);
+    });
+}
+
+NaiveTensor swapped(NaiveTensor const& input, std::size_t dim0, std::size_t dim1) {
+    Shape shape = input.shape;
+    std::swap(shape[dim0], shape[dim1]);
+    return make(shape, [&](Index index) {
+        std::swap(index[dim0], index[dim1]);
+        return at(input, index);
+    });
+}
 
 NaiveTensor counting(Shape const& shape, std::int64_t first) {
     NaiveTensor tensor{shape, std::vector<std::int64_t>(static_cast<std::size_t>(shape.num_elements()))};
@@ -81,24 +100,22 @@ NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& 
     std::size_t const dim = expression.dim;
     switch (expression.kind) {
         case Expression::Kind::slice:
-            return make(expression.shape, [&](Index index) {
-                index[dim] += expression.begin;
-                return at(first, index);
-            });
+            return sliced(first, dim, expression.begin, expression.begin + expression.shape[dim]);
         case Expression::Kind::select:
             return make(expression.shape, [&](Index index) {
                 index.insert(index.begin() + static_cast<std::ptrdiff_t>(dim), expression.begin);
                 return at(first, index);
             });
-        case Expression::Kind::concatenate: return joined(inputs, dim);
-        case Expression::Kind::stack: return stacked(inputs, dim);
+        case Expression::Kind::concatenate:
+            return joined(inputs, dim);
+        case Expression::Kind::stack:
+            return stacked(inputs, dim);
         case Expression::Kind::transpose:
-            return make(expression.shape, [&](Index index) {
-                std::swap(index[dim], index[expression.dim1]);
-                return at(first, index);
-            });
-        case Expression::Kind::interleave: return interleaved(first, dim, expression.groups, expression.inverse);
-        case Expression::Kind::source: break;
+            return swapped(first, dim, expression.dim1);
+        case Expression::Kind::interleave:
+            return interleaved(first, dim, expression.groups, expression.inverse);
+        case Expression::Kind::source:
+            break;
     }
     return {};
 }

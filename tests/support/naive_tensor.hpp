@@ -23,6 +23,15 @@ struct NaiveTensor {
 /// first, first + 1, ...
 NaiveTensor counting(Shape const& shape, std::int64_t first = 0);
 
+/// The operations, one by one: for chains that a test spells out itself instead of taking the rules' word for them.
+NaiveTensor sliced(NaiveTensor const& input, std::size_t dim, std::int64_t begin, std::int64_t end);
+NaiveTensor joined(std::vector<NaiveTensor> const& parts, std::size_t dim);
+NaiveTensor stacked(std::vector<NaiveTensor> const& parts, std::size_t dim);
+NaiveTensor swapped(NaiveTensor const& input, std::size_t dim0, std::size_t dim1);
+
+/// In each of `groups` parts of length d: out[j*(d/2) + i] = in[2*i + j], or the other way round.
+NaiveTensor interleaved(NaiveTensor const& input, std::size_t dim, std::int64_t groups, bool inverse);
+
 /// Runs the operations of an expression on whole tensors; leaves come from @p sources by index.
 NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& sources);
 

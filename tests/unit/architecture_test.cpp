@@ -1,0 +1,294 @@
+// Architecture files, the sizes they compute, and how an architecture is found.
+#include <algorithm>
+#include <set>
+
+#include <gmock/gmock.h>
+
+#include "mapping/architecture_data.hpp"
+#include "mapping/embedded_configs.hpp"
+#include "mapping/model_config.hpp"
+#include "mapping/size_expression.hpp"
+#include <shardwise/architecture.hpp>
+#include <shardwise/error.hpp>
+
+namespace shardwise::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+/// The message of the error that @p action throws, and its kind; a failure if it throws none.
+template <class Action>
+std::string refusal(Action action) {
+    try {
+        action();
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::input);
+        return error.what();
+    }
+    ADD_FAILURE() << "accepted";
+    return {};
+}
+
+struct ParseCase {
+    char const* json;
+    char const* where;     ///< file and key
+    char const* expected;  ///< what was expected, or what is wrong
+};
+
+class ParseError : public ::testing::TestWithParam<ParseCase> {};
+
+TEST_P(ParseError, NamesTheFileTheKeyAndWhatWasExpected) {
+    auto const& [json, where, expected] = GetParam();
+    EXPECT_THAT(refusal([&, text = json] { parse_architecture(text, "my.json"); }),
+                AllOf(StartsWith(where), HasSubstr(expected)))
+        << json;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Document, ParseError,
+    ::testing::Values(ParseCase{"{", "my.json", "parse error"},
+                      ParseCase{"[]", "my.json", "expected an object, found array"},
+                      ParseCase{R"({"model_types": [], "plans": {}})", "my.json", "'family' is missing"},
+                      ParseCase{R"({"family": "f", "plans": {}})", "my.json", "'model_types' is missing"},
+                      ParseCase{R"({"family": "f", "model_types": []})", "my.json", "'plans' is missing"},
+                      ParseCase{R"({"family": 3, "model_types": [], "plans": {}})", "my.json: family",
+                                "expected a text, found number"},
+                      ParseCase{R"({"family": "f", "model_types": [1], "plans": {}})", "my.json: model_types[0]",
+                                "expected a text"},
+                      ParseCase{R"({"family": "f", "model_types": [], "plans": {}, "transform": []})", "my.json",
+                                "unknown key 'transform'; the nearest known one is 'transforms'"},
+                      ParseCase{R"({"family": "f", "model_types": [], "plans": {}, "sizes": {"a": 3}})",
+                                "my.json: sizes.a", "expected a text"},
+                      ParseCase{R"({"family": "f", "model_types": [], "plans": {}, "tied": ["a"]})", "my.json: tied",
+                                "expected an object"},
+                      ParseCase{R"({"family": "f", "model_types": [], "plans": {}, "heads": {"keys": []}})",
+                                "my.json: heads", "unknown key 'keys'"}));
+
+#define WITH_RULE(rule) R"({"family": "f", "model_types": [], "plans": {}, "transforms": [)" rule "]}"
+
+INSTANTIATE_TEST_SUITE_P(
+    Transforms, ParseError,
+    ::testing::Values(
+        ParseCase{WITH_RULE(R"({"to": "b"})"), "my.json: transforms[0]", "expected one of the keys convert, rename"},
+        ParseCase{WITH_RULE(R"({"rename": "a"})"), "my.json: transforms[0]", "'to' is missing"},
+        ParseCase{WITH_RULE(R"({"rename": [], "to": "b"})"), "my.json: transforms[0].rename", "at least one pattern"},
+        ParseCase{WITH_RULE(R"({"rename": "a(", "to": "b"})"), "my.json: transforms[0].rename",
+                  "'a(' is not a regular expression"},
+        ParseCase{WITH_RULE(R"({"rename": "a", "to": ["b", "c"]})"), "my.json: transforms[0].to",
+                  "expected one target"},
+        ParseCase{WITH_RULE(R"({"rename": "a", "to": "b", "offset": 1})"), "my.json: transforms[0]",
+                  "unknown key 'offset'"},
+        ParseCase{WITH_RULE(R"({"rename": "a", "rename_group": "a", "to": "b"})"), "my.json: transforms[0]",
+                  "unknown key 'rename_group'"},
+        ParseCase{WITH_RULE(R"({"rename_group": ["a", "b"], "to": ["b"]})"), "my.json: transforms[0].to",
+                  "one target for each pattern"},
+        ParseCase{WITH_RULE(R"({"rename_offset": "a", "to": "b"})"), "my.json: transforms[0]", "'offset' is missing"},
+        ParseCase{WITH_RULE(R"({"add_prefix": "a", "remove_prefix": "b"})"), "my.json: transforms[0]",
+                  "unknown key 'remove_prefix'"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": []})"), "my.json: transforms[0].ops",
+                  "at least one operation"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": [], "ops": [{"op": "Chunk"}]})"), "my.json: transforms[0].to",
+                  "at least one target"},
+        ParseCase{WITH_RULE(R"({"convert": ["a", "b"], "to": ["c", "d"], "ops": [{"op": "Chunk"}]})"),
+                  "my.json: transforms[0]", "one source or one target"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Chunc"}]})"),
+                  "my.json: transforms[0].ops[0].op", "the nearest known one is 'Chunk'"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"dim": 0}]})"), "my.json: transforms[0].ops[0]",
+                  "'op' is missing"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Chunk", "dim": -1}]})"),
+                  "my.json: transforms[0].ops[0].dim", "a dimension from 0 to 7"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Chunk", "dim": 8}]})"),
+                  "my.json: transforms[0].ops[0].dim", "a dimension from 0 to 7"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Chunk", "dim": "0"}]})"),
+                  "my.json: transforms[0].ops[0].dim", "a whole number, found string"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Transpose", "dim": 0}]})"),
+                  "my.json: transforms[0].ops[0]", "unknown key 'dim'"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Split"}]})"),
+                  "my.json: transforms[0].ops[0]", "'sizes' is missing"},
+        ParseCase{WITH_RULE(R"({"convert": "a", "to": "b", "ops": [{"op": "Interleave", "inverse": 1}]})"),
+                  "my.json: transforms[0].ops[0].inverse", "true or false"}));
+
+#define WITH_PLANS(plans) R"({"family": "f", "model_types": [], "plans": {)" plans "}}"
+
+INSTANTIATE_TEST_SUITE_P(
+    Plans, ParseError,
+    ::testing::Values(
+        ParseCase{WITH_PLANS(R"("tp": {"base": {"q": "colwize"}})"), "my.json: plans.tp.base.q",
+                  "the nearest known one is 'colwise'"},
+        ParseCase{WITH_PLANS(R"("tp": {"bases": {}})"), "my.json: plans.tp",
+                  "unknown key 'bases'; the nearest known one is 'base'"},
+        ParseCase{WITH_PLANS(R"("tp": {"base": {"q": {}}})"), "my.json: plans.tp.base.q", "'packed' is missing"},
+        ParseCase{WITH_PLANS(R"("tp": {"base": {"q": {"shard": 0, "packed": {}}}})"), "my.json: plans.tp.base.q",
+                  "unknown key 'packed'"},
+        ParseCase{WITH_PLANS(R"("tp": {"base": {"q": {"packed": {"dim": 0, "blocks": []}}}})"),
+                  "my.json: plans.tp.base.q.packed.blocks", "at least one block"},
+        ParseCase{
+            WITH_PLANS(R"("tp": {"base": {"q": {"packed": {"dim": 0, "blocks": [{"size": "a", "heads": "kv"}]}}}})"),
+            "my.json: plans.tp.base.q.packed.blocks[0].heads", "expected 'query' or 'key_value', found 'kv'"},
+        ParseCase{WITH_PLANS(R"("ep": {"extends": "tp"})"), "my.json: plans",
+                  "'ep' extends 'tp', which is no plan of this file"},
+        ParseCase{WITH_PLANS(R"("a": {"extends": "b"}, "b": {"extends": "a"})"), "my.json: plans", "extends itself"},
+        ParseCase{WITH_PLANS(R"("a": {"extends": "a"})"), "my.json: plans", "'a' extends itself"}));
+
+std::int64_t value_of(std::string const& name) {
+    if (name == "heads") { return 32; }
+    if (name == "head_dim") { return 64; }
+    throw Error(Errc::input, "no size " + name);
+}
+
+struct SizeCase {
+    char const* text;
+    std::int64_t value;
+};
+
+class SizeExpression : public ::testing::TestWithParam<SizeCase> {};
+
+TEST_P(SizeExpression, HasTheValueOfArithmetic) {
+    EXPECT_EQ(evaluate_size(GetParam().text, value_of), GetParam().value) << GetParam().text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, SizeExpression,
+                         ::testing::Values(SizeCase{"7", 7}, SizeCase{"heads", 32}, SizeCase{"heads * head_dim", 2048},
+                                           SizeCase{"heads*head_dim", 2048}, SizeCase{" ( heads + 1 ) * 2 ", 66},
+                                           SizeCase{"heads + 1 * 2", 34}, SizeCase{"10 - 3 - 2", 5},
+                                           SizeCase{"64 / 4 / 2", 8}, SizeCase{"2 * heads / head_dim", 1},
+                                           SizeCase{"2 - 5", -3}, SizeCase{"((((1))))", 1}));
+
+struct SizeErrorCase {
+    std::string text;
+    char const* reason;
+};
+
+class SizeError : public ::testing::TestWithParam<SizeErrorCase> {};
+
+TEST_P(SizeError, NamesTheExpressionAndTheReason) {
+    EXPECT_THAT(refusal([&] { evaluate_size(GetParam().text, value_of); }), HasSubstr(GetParam().reason))
+        << GetParam().text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, SizeError,
+    ::testing::Values(
+        SizeErrorCase{"", "ends too early"}, SizeErrorCase{"heads +", "size 'heads +': ends too early"},
+        SizeErrorCase{"heads / 5", "32 / 5 does not come out even"},
+        SizeErrorCase{"heads / 0", "does not come out even"}, SizeErrorCase{"(heads", "a parenthesis is not closed"},
+        SizeErrorCase{"heads)", "')' is left over"}, SizeErrorCase{"heads head_dim", "'head_dim' is left over"},
+        SizeErrorCase{"2x", "'2x' is no number"}, SizeErrorCase{"1.5", "'1.5' is no number"},
+        SizeErrorCase{"heads % 2", "'% 2' is left over"}, SizeErrorCase{"-1", "'-1' is no name or number"},
+        SizeErrorCase{"hidden", "no size hidden"}, SizeErrorCase{"9223372036854775807 + 1", "overflows"},
+        SizeErrorCase{"4611686018427387904 * 2", "overflows"},
+        SizeErrorCase{"0 - 9223372036854775807 - 2", "overflows"}, SizeErrorCase{"9223372036854775808", "is no number"},
+        SizeErrorCase{"(0 - 9223372036854775807 - 1) / (0 - 1)", "overflows"},
+        SizeErrorCase{std::string(100000, '('), "too many parentheses"}));
+
+std::int64_t size_in(std::string const& sizes, std::string const& config, std::string const& expression) {
+    auto const data =
+        parse_architecture(R"({"family": "f", "model_types": [], "plans": {}, "sizes": )" + sizes + "}", "my.json");
+    ModelConfig const model(config);
+    return size_lookup(data, model)(expression);
+}
+
+TEST(Sizes, ComeFromConfigJsonBeforeTheArchitecture) {
+    constexpr char const* kDerived = R"({"head_dim": "hidden_size / heads", "kv_heads": "heads"})";
+    EXPECT_EQ(size_in(kDerived, R"({"hidden_size": 64, "heads": 4})", "head_dim"), 16);
+    EXPECT_EQ(size_in(kDerived, R"({"hidden_size": 64, "heads": 4, "head_dim": 32})", "head_dim"), 32);
+    EXPECT_EQ(size_in(kDerived, R"({"hidden_size": 64, "heads": 4, "head_dim": null})", "kv_heads * head_dim"), 64);
+}
+
+TEST(Sizes, OfAMultimodalModelAreThoseOfItsText) {
+    constexpr char const* kConfig =
+        R"({"vocab": 10, "text_config": {"hidden_size": 64, "vocab": 20}, "vision_config": {"hidden_size": 32}})";
+    EXPECT_EQ(size_in("{}", kConfig, "hidden_size"), 64);
+    EXPECT_EQ(size_in("{}", kConfig, "vocab"), 10);
+}
+
+TEST(Sizes, OfASubConfigurationHaveItsNameInFront) {
+    constexpr char const* kConfig = R"({"heads": 32, "vision_config": {"heads": 16}, "text_config": {"layers": 2}})";
+    EXPECT_EQ(size_in("{}", kConfig, "vision_config.heads * 2 + heads"), 64);
+    EXPECT_EQ(size_in("{}", kConfig, "text_config.layers"), 2);
+    EXPECT_THAT(refusal([] { size_in("{}", kConfig, "audio_config.heads"); }), HasSubstr("'audio_config.heads'"));
+}
+
+TEST(Sizes, AMissingOneIsRefusedWithTheFileThatNeedsIt) {
+    EXPECT_THAT(refusal([] { size_in(R"({"a": "b * 2"})", "{}", "a"); }),
+                AllOf(HasSubstr("'b'"), HasSubstr("my.json")));
+    EXPECT_THAT(refusal([] { size_in("{}", R"({"b": 1.5})", "b"); }), HasSubstr("whole number 'b'"));
+}
+
+TEST(Sizes, DefinedByThemselvesAreRefused) {
+    EXPECT_THAT(refusal([] { size_in(R"({"a": "b", "b": "a"})", "{}", "a"); }), HasSubstr("defined by itself"));
+}
+
+TEST(ModelConfig, TakesTheFactsThatMappingNeeds) {
+    ModelConfig const config(
+        R"({"model_type": "llama", "architectures": ["LlamaForCausalLM", "X"], "tie_word_embeddings": true, )"
+        R"("a": 3, "f": 2.0, "t": "4"})");
+    EXPECT_EQ(config.model_type(), "llama");
+    EXPECT_EQ(config.model_class(), "LlamaForCausalLM");
+    EXPECT_FALSE(config.unties_embeddings());
+    EXPECT_EQ(config.size("a"), 3);
+    EXPECT_FALSE(config.size("f").has_value());
+    EXPECT_FALSE(config.size("t").has_value());
+}
+
+TEST(ModelConfig, ToleratesWhatIsAbsentOrOfAnotherTypeAndRefusesWhatIsNoObject) {
+    EXPECT_EQ(ModelConfig("").model_type(), "");
+    ModelConfig const odd(
+        R"({"model_type": null, "architectures": null, "tie_word_embeddings": null, "text_config": null})");
+    EXPECT_EQ(odd.model_type(), "");
+    EXPECT_EQ(odd.model_class(), "");
+    EXPECT_FALSE(odd.unties_embeddings());
+    EXPECT_TRUE(ModelConfig(R"({"tie_word_embeddings": false})").unties_embeddings());
+    for (auto const* text : {"[]", "3", "{", "nonsense"}) { EXPECT_THROW(ModelConfig{text}, Error) << text; }
+}
+
+TEST(Architectures, EveryOneBuiltInLoadsByFamilyAndByModelType) {
+    std::set<std::string> families;
+    for (auto const& type : Architecture::known_model_types()) {
+        auto const architecture = Architecture::load(type);
+        EXPECT_THAT(architecture.data().model_types, Contains(type));
+        EXPECT_THAT(architecture.plans(), Contains("tp")) << type;
+        EXPECT_EQ(Architecture::load(architecture.family()).data().model_types, architecture.data().model_types);
+        EXPECT_EQ(Architecture::for_config(R"({"model_type": ")" + type + "\"}").family(), architecture.family());
+        families.insert(architecture.family());
+        for (auto const& plan : architecture.plans()) {
+            EXPECT_NO_THROW(flatten_plan(architecture.data(), plan)) << type << " " << plan;
+        }
+    }
+    EXPECT_EQ(families.size() + 1, embedded_configs().size()) << "one file a family, and the legacy renames";
+}
+
+TEST(Architectures, NoModelTypeIsClaimedTwice) {
+    auto const types = Architecture::known_model_types();
+    EXPECT_EQ(std::set<std::string>(types.begin(), types.end()).size(), types.size());
+    EXPECT_TRUE(std::is_sorted(types.begin(), types.end()));
+}
+
+TEST(Architectures, AnUnknownTypeIsRefusedWithTheNearestKnownOne) {
+    EXPECT_THAT(refusal([] { Architecture::for_config(R"({"model_type": "mixtrl"})"); }),
+                AllOf(HasSubstr("'mixtrl'"), HasSubstr("'mixtral'"), HasSubstr("--arch")));
+    EXPECT_THAT(refusal([] { Architecture::load("lama"); }), AllOf(HasSubstr("'lama'"), HasSubstr("'llama'")));
+    EXPECT_THAT(refusal([] { Architecture::load("something_else_entirely"); }),
+                AllOf(HasSubstr("known: "), HasSubstr("qwen3_moe")));
+}
+
+TEST(Architectures, ACheckpointThatDoesNotTellIsRefusedWithTheOption) {
+    EXPECT_THAT(refusal([] { Architecture::for_config(""); }), AllOf(HasSubstr("no config.json"), HasSubstr("--arch")));
+    EXPECT_THAT(refusal([] { Architecture::for_config("{}"); }), AllOf(HasSubstr("model_type"), HasSubstr("--arch")));
+}
+
+TEST(Architectures, AFileThatIsAbsentIsAnIoErrorWithItsName) {
+    try {
+        Architecture::load("./absent/arch.json");
+        FAIL() << "accepted";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::io);
+        EXPECT_THAT(error.what(), HasSubstr("./absent/arch.json"));
+    }
+}
+
+}  // namespace
+}  // namespace shardwise::test
