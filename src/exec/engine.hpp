@@ -76,12 +76,13 @@ class Materialization::Engine {
     std::size_t next_result_ = 0;  ///< of reads_, not yet taken in
     std::vector<PlaceDone> copies_;
 
-    // In this order: what comes later uses what comes before.
+    // In this order, for a load that is dropped half-way: first the copying threads end, which may be using readers, then
+    // the reads, which land in memory of the flows.
     std::unique_ptr<Transport> transport_;
-    std::unique_ptr<DirectFlow> direct_;
-    std::unique_ptr<Lanes> lanes_;
-    std::unique_ptr<ReaderSet> readers_;
     std::unique_ptr<WaveFlow> waves_;
+    std::unique_ptr<DirectFlow> direct_;
+    std::unique_ptr<ReaderSet> readers_;
+    std::unique_ptr<Lanes> lanes_;
 };
 
 }  // namespace shardwise
