@@ -57,7 +57,7 @@ Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions 
 }
 
 Materialization::Engine::~Engine() {
-    if (state_ == State::loading && communicator_.size() > 1) { abandon(); }
+    if (state_ != State::done) { abandon(); }
 }
 
 void Materialization::Engine::start(ReaderHook const& hook) {
@@ -108,11 +108,7 @@ void Materialization::Engine::step() {
         InPhase const phase(clock_, Phase::exchange);
         std::optional<Outcome> failure;
         has_moved = waves_->advance(failure) || has_moved;
-        if (failure) {
-            state_ = State::failed;
-            abandon();
-            throw_failure(communicator_, *failure, error_);
-        }
+        if (failure) { end_together(*failure); }
         if (communicator_.is_alarm_raised()) { leave_together(); }
     }
     if (has_moved && !termination_requested()) {
@@ -189,18 +185,23 @@ void Materialization::Engine::fail(Error error) {
 /// alike on all ranks: nobody can pass one that the failed rank has not joined.
 void Materialization::Engine::leave_together() {
     state_ = State::failed;
-    lanes_->drain();
     auto const failure = error_ ? std::optional(error_->code()) : std::nullopt;
     auto agreement = waves_->take_agreement();
     for (;;) {
         if (!agreement) { agreement = communicator_.start_agreement(failure); }
         auto const outcome = communicator_.wait(*agreement);
-        if (!outcome.is_ok()) {
-            abandon();
-            throw_failure(communicator_, outcome, error_);
-        }
+        if (!outcome.is_ok()) { end_together(outcome); }
         agreement.reset();
     }
+}
+
+/// All ranks have agreed on a failure: they throw it, and can start another load.
+void Materialization::Engine::end_together(Outcome outcome) {
+    state_ = State::failed;
+    lanes_->drain();
+    abandon();
+    communicator_.clear_alarm();
+    throw_failure(communicator_, outcome, error_);
 }
 
 /// Messages may be under way and other ranks may be gone: memory that the network still knows, and windows whose release
@@ -222,11 +223,7 @@ void Materialization::Engine::finish_together() {
     auto const agreement = communicator_.start_agreement(std::nullopt);
     InPhase const phase(clock_, Phase::exchange);
     auto const outcome = communicator_.wait(*agreement);
-    if (!outcome.is_ok()) {
-        state_ = State::failed;
-        abandon();
-        throw_failure(communicator_, outcome, error_);
-    }
+    if (!outcome.is_ok()) { end_together(outcome); }
     state_ = State::done;
     tell_progress();
     fill_report();

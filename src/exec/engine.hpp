@@ -57,6 +57,7 @@ class Materialization::Engine {
     void fail(Error error);
     [[noreturn]] void leave_together();
     [[noreturn]] void give_up(Error const& error);
+    [[noreturn]] void end_together(Outcome outcome);
     void abandon() noexcept;
     void fill_report();
     void tell_progress();
