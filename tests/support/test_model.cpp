@@ -6,7 +6,6 @@
 #include <fstream>
 #include <set>
 #include <stdexcept>
-#include <utility>
 
 #include <fmt/format.h>
 
@@ -48,7 +47,13 @@ Expression TestModel::leaf(std::string const& name) const {
     return stored(*index, catalog_.tensors()[*index]);
 }
 
-std::vector<std::byte> TestModel::expected(std::string const& name, std::int64_t tp_rank) const {
+std::vector<std::byte> const& TestModel::expected(std::string const& name, std::int64_t tp_rank) const {
+    auto const [at, is_new] = expected_.try_emplace({name, tp_rank});
+    if (is_new) { at->second = work_out(name, tp_rank); }
+    return at->second;
+}
+
+std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t tp_rank) const {
     auto const found = std::find_if(parameters_.list.begin(), parameters_.list.end(), [&](Parameter const& p) { return p.name == name; });
     if (found == parameters_.list.end()) { throw std::logic_error("the test model has no parameter " + name); }
     auto const local = naive_cut(wholes_[static_cast<std::size_t>(found - parameters_.list.begin())], found->placement, tp_rank);

@@ -4,8 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <shardwise/catalog.hpp>
@@ -33,7 +35,7 @@ class TestModel {
     Expression leaf(std::string const& name) const;
 
     /// What tensor-parallel rank @p tp_rank must hold of the parameter @p name.
-    std::vector<std::byte> expected(std::string const& name, std::int64_t tp_rank) const;
+    std::vector<std::byte> const& expected(std::string const& name, std::int64_t tp_rank) const;
 
     /// Stored bytes that some rank of @p tp needs, each counted once.
     std::uint64_t needed_bytes(std::int64_t tp) const;
@@ -42,7 +44,7 @@ class TestModel {
     void write() const;
 
    private:
-    NaiveTensor const& whole(std::string const& name) const;
+    std::vector<std::byte> work_out(std::string const& name, std::int64_t tp_rank) const;
 
     Catalog catalog_;
     std::vector<std::vector<std::byte>> files_;
@@ -50,6 +52,7 @@ class TestModel {
     std::vector<NaiveTensor> stored_;          ///< each element its number
     Parameters parameters_;
     std::vector<NaiveTensor> wholes_;          ///< by parameter
+    mutable std::map<std::pair<std::string, std::int64_t>, std::vector<std::byte>> expected_;  ///< what was worked out
 };
 
 /// Fills safetensors files with random bytes. Headers are padded to odd lengths, so data begins anywhere.
