@@ -72,8 +72,7 @@ void Materialization::Engine::start(ReaderHook const& hook) {
     }
     together(communicator_, [&] {
         store_ = make_store(plan_);
-        auto const cores = usable_cores(communicator_.layout().neighbours.size());
-        lanes_ = std::make_unique<Lanes>(options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes), store_->spans, plan_.request_bytes);
+        lanes_ = std::make_unique<Lanes>(lane_count(), store_->spans, plan_.request_bytes);
         readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader), ReaderLimits{.depth = kUringDepth});
         if (hook) { hook(*readers_); }
         direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *lanes_);
@@ -82,6 +81,12 @@ void Materialization::Engine::start(ReaderHook const& hook) {
         report_.lanes = lanes_->threads();
     });
     direct_->start();
+}
+
+/// As many as asked for or as there are cores, but their rooms must leave a buffer for reads that go on by themselves.
+std::size_t Materialization::Engine::lane_count() const {
+    auto const wanted = options_.lanes > 0 ? options_.lanes : std::min(usable_cores(communicator_.layout().neighbours.size()), kMostLanes);
+    return std::min<std::size_t>(wanted, plan_.direct_buffers - 1);
 }
 
 /// Memory is promised lazily, so a node that cannot hold its ranks' stores would be found out by a killed process.

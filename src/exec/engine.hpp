@@ -49,6 +49,7 @@ class Materialization::Engine {
 
     void start(ReaderHook const& hook);
     void check_memory();
+    std::size_t lane_count() const;
     void step();
     bool handle_read();
     bool handle_copies();
