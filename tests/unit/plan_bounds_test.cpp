@@ -182,6 +182,40 @@ TEST(PlanBounds, TensorsLieApartInTheStoreEachAligned) {
     }
 }
 
+/// One tensor cut along its inner dimension.
+Outline single(DType dtype, Shape const& shape, std::int64_t tp) {
+    Catalog::Parts parts;
+    auto const bytes = static_cast<std::uint64_t>(shape.num_elements() * bits(dtype) / 8);
+    parts.files = {{"single.safetensors", 64 + bytes, 64}};
+    parts.tensors = {{"weight", dtype, shape, 0, 64, bytes}};
+    Outline result{Catalog(std::move(parts)), {}};
+    result.parameters.list.push_back({"weight", {}, stored(0, result.catalog.tensors()[0]), cut_along(shape, 1, tp)});
+    return result;
+}
+
+TEST(PlanBounds, TypesBelowAByteAreCutAsTheirBytesAre) {
+    for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
+        for (std::int64_t rank = 0; rank < 2; ++rank) {
+            auto const packed = plan_one(single(DType::f4, {6, 40}, 2), options_for({1, 2}, strategy, kMiB), rank);
+            auto const bytes = plan_one(single(DType::u8, {6, 20}, 2), options_for({1, 2}, strategy, kMiB), rank);
+            EXPECT_EQ(packed.tensors[0].size_bytes, 60U);
+            EXPECT_EQ(packed.direct_blocks, bytes.direct_blocks);
+            EXPECT_EQ(packed.wave_blocks, bytes.wave_blocks);
+            EXPECT_EQ(packed.totals.read_bytes, bytes.totals.read_bytes);
+        }
+    }
+}
+
+TEST(PlanBounds, ACutInsideAByteIsRefusedWithTheTensorsName) {
+    try {
+        plan_one(single(DType::f4, {6, 10}, 2), options_for({1, 2}, StrategyChoice::automatic, kMiB), 0);
+        FAIL() << "rows of 5 half-bytes were cut off";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::input);
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("weight"), HasSubstr("F4")));
+    }
+}
+
 TEST(PlanBounds, TotalsAreTheSumsOverReadsAndDeliveries) {
     auto const model = mixed_model("model", 9, 2, 30);
     for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
