@@ -48,6 +48,7 @@ void compare_digests(Plan const& plan, Communicator& communicator) {
 
 Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions options, ReaderHook const& hook)
     : plan_(plan), communicator_(context.communicator()), options_(std::move(options)), tracker_(plan_.tensors) {
+    InPhase const phase(clock_, Phase::exchange);
     together(communicator_, [&] {
         if (communicator_.size() == plan_.mesh.world() && communicator_.rank() == plan_.rank) { return; }
         throw Error(Errc::usage, fmt::format("a plan for rank {} of {} was given to rank {} of {}", plan_.rank, plan_.mesh.world(), communicator_.rank(),
