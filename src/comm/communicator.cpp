@@ -37,6 +37,7 @@ class SelfCommunicator final : public Communicator {
     Outcome wait(Agreement& agreement) override { return *agreement.test(); }
     void raise_alarm() noexcept override { alarm_ = true; }
     bool is_alarm_raised() override { return alarm_; }
+    void clear_alarm() override { alarm_ = false; }
     void set_deadline(std::int64_t) override {}
     void pause(bool) override {
         if (termination_requested()) { throw Error(Errc::peer, "asked to end").on_rank(0); }

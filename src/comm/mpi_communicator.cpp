@@ -24,30 +24,34 @@ int int_count(std::size_t bytes) {
 
 class MpiAgreement final : public Agreement {
    public:
-    MpiAgreement(MPI_Comm comm, std::int64_t own) : own_(own) {
-        check_mpi(MPI_Iallreduce(&own_, &least_, 1, MPI_INT64_T, MPI_MIN, comm, &request_), "join an agreement");
+    MpiAgreement(MPI_Comm comm, std::int64_t own) : values_(std::make_unique<Values>(Values{own, kNoFailure})) {
+        check_mpi(MPI_Iallreduce(&values_->own, &values_->least, 1, MPI_INT64_T, MPI_MIN, comm, &request_), "join an agreement");
+    }
+    MpiAgreement(MpiAgreement const&) = delete;
+    MpiAgreement& operator=(MpiAgreement const&) = delete;
+
+    /// MPI still writes into the values of an agreement that somebody has given up waiting for.
+    ~MpiAgreement() override {
+        if (request_ != MPI_REQUEST_NULL) { static_cast<void>(values_.release()); }
     }
 
     std::optional<Outcome> test() override {
         int is_done = 0;
         check_mpi(MPI_Test(&request_, &is_done, MPI_STATUS_IGNORE), "agree with the other ranks");
         if (is_done == 0) { return std::nullopt; }
-        if (least_ == kNoFailure) { return Outcome{}; }
-        return Outcome{static_cast<int>(least_ / kCodes), static_cast<Errc>(least_ % kCodes)};
+        auto const least = values_->least;
+        if (least == kNoFailure) { return Outcome{}; }
+        return Outcome{static_cast<int>(least / kCodes), static_cast<Errc>(least % kCodes)};
     }
 
    private:
-    std::int64_t own_;
-    std::int64_t least_ = kNoFailure;
+    struct Values {
+        std::int64_t own;
+        std::int64_t least;
+    };
+    std::unique_ptr<Values> values_;
     MPI_Request request_ = MPI_REQUEST_NULL;
 };
-
-Comm duplicate(MPI_Comm base) {
-    MPI_Comm raw = MPI_COMM_NULL;
-    check_mpi(MPI_Comm_dup(base, &raw), "duplicate the communicator");
-    MPI_Comm_set_errhandler(raw, MPI_ERRORS_RETURN);
-    return Comm(raw);
-}
 
 }  // namespace
 
@@ -64,6 +68,13 @@ void check_mpi(int code, char const* what) {
     MPI_Error_string(code, text.data(), &length);
     throw Error(Errc::peer,
                 fmt::format("{}: {}", what, std::string_view(text.data(), static_cast<std::size_t>(length))));
+}
+
+Comm duplicate(MPI_Comm base) {
+    MPI_Comm raw = MPI_COMM_NULL;
+    check_mpi(MPI_Comm_dup(base, &raw), "duplicate the communicator");
+    MPI_Comm_set_errhandler(raw, MPI_ERRORS_RETURN);
+    return Comm(raw);
 }
 
 MpiCommunicator::MpiCommunicator(MPI_Comm base, MpiOptions options)
@@ -200,8 +211,8 @@ Outcome MpiCommunicator::wait(Agreement& agreement) {
 }
 
 void MpiCommunicator::raise_alarm() noexcept {
-    if (alarm_raised_) { return; }
-    alarm_raised_ = true;
+    if (has_raised_alarm_) { return; }
+    has_raised_alarm_ = true;
     for (int rank = 0; rank < size_; ++rank) {
         if (rank == rank_) { continue; }
         MPI_Request request = MPI_REQUEST_NULL;
@@ -212,11 +223,25 @@ void MpiCommunicator::raise_alarm() noexcept {
 }
 
 bool MpiCommunicator::is_alarm_raised() {
-    if (alarm_raised_ || alarm_request_ == MPI_REQUEST_NULL) { return alarm_raised_; }
+    if (has_raised_alarm_ || alarms_heard_ > 0) { return true; }
     int is_done = 0;
     check_mpi(MPI_Test(&alarm_request_, &is_done, MPI_STATUS_IGNORE), "listen for an alarm");
-    alarm_raised_ = is_done != 0;
-    return alarm_raised_;
+    if (is_done == 0) { return false; }
+    ++alarms_heard_;
+    listen_for_alarm();
+    return true;
+}
+
+/// Alarms may still be on their way; each rank waits for as many as the others have sent.
+void MpiCommunicator::clear_alarm() {
+    std::uint64_t const own = has_raised_alarm_ ? 1 : 0;
+    auto const from_others = sum({own}).front() - own;
+    for (; alarms_heard_ < from_others; ++alarms_heard_) {
+        wait_for(alarm_request_, "wait for an alarm");
+        listen_for_alarm();
+    }
+    alarms_heard_ = 0;
+    has_raised_alarm_ = false;
 }
 
 }  // namespace shardwise

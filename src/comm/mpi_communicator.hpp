@@ -24,6 +24,9 @@ using Comm = UniqueHandle<CommTraits>;
 /// Throws Error peer with MPI's text when @p code is not MPI_SUCCESS.
 void check_mpi(int code, char const* what);
 
+/// A communicator of one's own over the ranks of @p base, whose errors come back as codes. Collective.
+Comm duplicate(MPI_Comm base);
+
 struct MpiOptions {
     std::chrono::seconds deadline{300};
     int pretend_ranks_per_node = 0;  ///< tests only: treat every so many ranks as a node
@@ -46,6 +49,7 @@ class MpiCommunicator final : public Communicator {
     Outcome wait(Agreement& agreement) override;
     void raise_alarm() noexcept override;
     bool is_alarm_raised() override;
+    void clear_alarm() override;
     void set_deadline(std::int64_t seconds) override { watch_->set_deadline(std::chrono::seconds(seconds)); }
     void pause(bool is_first) override;
 
@@ -70,7 +74,8 @@ class MpiCommunicator final : public Communicator {
     std::unique_ptr<Watch> watch_;
     MPI_Request alarm_request_ = MPI_REQUEST_NULL;
     int alarm_from_ = -1;
-    bool alarm_raised_ = false;
+    bool has_raised_alarm_ = false;   ///< this rank
+    std::uint64_t alarms_heard_ = 0;  ///< from other ranks
 };
 
 }  // namespace shardwise

@@ -25,7 +25,7 @@ struct Message {
 class MpiTransport final : public Transport {
    public:
     MpiTransport(MpiCommunicator& communicator, OutboxSpec outboxes, bool uses_window)
-        : communicator_(communicator), spec_(outboxes) {
+        : communicator_(communicator), comm_(duplicate(communicator.comm())), spec_(outboxes) {
         node_rank_of_.assign(static_cast<std::size_t>(communicator.size()), -1);
         if (!uses_window) { return; }
         auto const& neighbours = communicator.layout().neighbours;
@@ -61,18 +61,19 @@ class MpiTransport final : public Transport {
     void send(int rank, std::span<std::byte const> bytes) override {
         for (auto piece = take_piece(bytes); !piece.empty(); piece = take_piece(bytes)) {
             Message message;
-            check_mpi(MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag,
-                                communicator_.comm(), &message.request),
+            check_mpi(MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag, comm_.get(),
+                                &message.request),
                       "send");
             under_way_.push_back(message);
         }
     }
 
     void receive(int rank, std::span<std::byte> into, std::uint64_t id) override {
+        if (into.empty()) { under_way_.push_back({MPI_REQUEST_NULL, id}); }  // nothing is sent, and nothing to wait for
         for (auto piece = take_piece(into); !piece.empty(); piece = take_piece(into)) {
             Message message;
-            check_mpi(MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag,
-                                communicator_.comm(), &message.request),
+            check_mpi(MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag, comm_.get(),
+                                &message.request),
                       "receive");
             if (into.empty()) { message.received_id = id; }
             under_way_.push_back(message);
@@ -103,6 +104,7 @@ class MpiTransport final : public Transport {
     }
 
     MpiCommunicator& communicator_;
+    Comm comm_;  ///< this transport's alone: messages that a failed load leaves behind must not meet those of the next one
     OutboxSpec spec_;
     std::unique_ptr<SharedWindow> window_;
     std::vector<int> node_rank_of_;  ///< -1: on another node, or memory is not shared

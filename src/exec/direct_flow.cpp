@@ -1,10 +1,16 @@
 #include "exec/direct_flow.hpp"
 
+#include <algorithm>
+
 namespace shardwise {
 
+/// Lanes that read for themselves have room for one request each; it comes out of the same share of the staging memory.
 DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes)
     : plan_(plan), readers_(readers), lanes_(lanes), buffer_of_(plan.direct.size(), kNoBuffer) {
-    for (std::uint32_t i = plan.direct_buffers; i-- > 0;) { free_buffers_.push_back(i); }
+    bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(),
+                                        [&](DirectRead const& read) { return readers.inline_reader_of(read.range.file) != nullptr; });
+    buffer_count_ = plan.direct_buffers - (has_inline ? static_cast<std::uint32_t>(lanes.threads()) : 0);
+    for (std::uint32_t i = buffer_count_; i-- > 0;) { free_buffers_.push_back(i); }
 }
 
 void DirectFlow::start() {
@@ -35,7 +41,7 @@ bool DirectFlow::submit_next() {
         return true;
     }
     if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }
-    if (memory_.bytes().empty()) { memory_ = HostMemory(plan_.direct_buffers * plan_.request_bytes); }
+    if (memory_.bytes().empty()) { memory_ = HostMemory(buffer_count_ * plan_.request_bytes); }
     buffer_of_[index] = free_buffers_.back();
     free_buffers_.pop_back();
     ++submitted_;

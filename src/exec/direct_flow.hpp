@@ -49,6 +49,7 @@ class DirectFlow {
     ReaderSet& readers_;
     Lanes& lanes_;
     HostMemory memory_;                     ///< buffers; made when the first one is needed
+    std::uint32_t buffer_count_ = 0;
     std::vector<std::uint32_t> free_buffers_;
     std::vector<std::uint32_t> buffer_of_;  ///< by read
     std::size_t submitted_ = 0;

@@ -53,6 +53,7 @@ void compare_digests(Plan const& plan, Communicator& communicator) {
 
 Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions options, ReaderHook const& hook)
     : plan_(plan), communicator_(context.communicator()), options_(std::move(options)), tracker_(plan_.tensors) {
+    InPhase const phase(clock_, Phase::exchange);
     together(communicator_, [&] {
         if (communicator_.size() == plan_.mesh.world() && communicator_.rank() == plan_.rank) { return; }
         throw Error(Errc::usage, fmt::format("a plan for rank {} of {} was given to rank {} of {}", plan_.rank,
@@ -62,7 +63,7 @@ Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions 
 }
 
 Materialization::Engine::~Engine() {
-    if (state_ == State::loading && communicator_.size() > 1) { abandon(); }
+    if (state_ != State::done) { abandon(); }
 }
 
 void Materialization::Engine::start(ReaderHook const& hook) {
@@ -77,9 +78,7 @@ void Materialization::Engine::start(ReaderHook const& hook) {
     }
     together(communicator_, [&] {
         store_ = make_store(plan_);
-        auto const cores = usable_cores(communicator_.layout().neighbours.size());
-        lanes_ = std::make_unique<Lanes>(options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes),
-                                         store_->spans, plan_.request_bytes);
+        lanes_ = std::make_unique<Lanes>(lane_count(), store_->spans, plan_.request_bytes);
         readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader),
                                                ReaderLimits{.depth = kUringDepth});
         if (hook) { hook(*readers_); }
@@ -89,6 +88,12 @@ void Materialization::Engine::start(ReaderHook const& hook) {
         report_.lanes = lanes_->threads();
     });
     direct_->start();
+}
+
+/// As many as asked for or as there are cores, but their rooms must leave a buffer for reads that go on by themselves.
+std::size_t Materialization::Engine::lane_count() const {
+    auto const wanted = options_.lanes > 0 ? options_.lanes : std::min(usable_cores(communicator_.layout().neighbours.size()), kMostLanes);
+    return std::min<std::size_t>(wanted, plan_.direct_buffers - 1);
 }
 
 /// Memory is promised lazily, so a node that cannot hold its ranks' stores would be found out by a killed process.
@@ -118,11 +123,7 @@ void Materialization::Engine::step() {
         InPhase const phase(clock_, Phase::exchange);
         std::optional<Outcome> failure;
         has_moved = waves_->advance(failure) || has_moved;
-        if (failure) {
-            state_ = State::failed;
-            abandon();
-            throw_failure(communicator_, *failure, error_);
-        }
+        if (failure) { end_together(*failure); }
         if (communicator_.is_alarm_raised()) { leave_together(); }
     }
     if (has_moved && !termination_requested()) {
@@ -199,18 +200,23 @@ void Materialization::Engine::fail(Error error) {
 /// numbered alike on all ranks: nobody can pass one that the failed rank has not joined.
 void Materialization::Engine::leave_together() {
     state_ = State::failed;
-    lanes_->drain();
     auto const failure = error_ ? std::optional(error_->code()) : std::nullopt;
     auto agreement = waves_->take_agreement();
     for (;;) {
         if (!agreement) { agreement = communicator_.start_agreement(failure); }
         auto const outcome = communicator_.wait(*agreement);
-        if (!outcome.is_ok()) {
-            abandon();
-            throw_failure(communicator_, outcome, error_);
-        }
+        if (!outcome.is_ok()) { end_together(outcome); }
         agreement.reset();
     }
+}
+
+/// All ranks have agreed on a failure: they throw it, and can start another load.
+void Materialization::Engine::end_together(Outcome outcome) {
+    state_ = State::failed;
+    lanes_->drain();
+    abandon();
+    communicator_.clear_alarm();
+    throw_failure(communicator_, outcome, error_);
 }
 
 /// Messages may be under way and other ranks may be gone: memory that the network still knows, and windows whose
@@ -232,11 +238,7 @@ void Materialization::Engine::finish_together() {
     auto const agreement = communicator_.start_agreement(std::nullopt);
     InPhase const phase(clock_, Phase::exchange);
     auto const outcome = communicator_.wait(*agreement);
-    if (!outcome.is_ok()) {
-        state_ = State::failed;
-        abandon();
-        throw_failure(communicator_, outcome, error_);
-    }
+    if (!outcome.is_ok()) { end_together(outcome); }
     state_ = State::done;
     tell_progress();
     fill_report();

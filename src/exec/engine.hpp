@@ -49,6 +49,7 @@ class Materialization::Engine {
 
     void start(ReaderHook const& hook);
     void check_memory();
+    std::size_t lane_count() const;
     void step();
     bool handle_read();
     bool handle_copies();
@@ -57,6 +58,7 @@ class Materialization::Engine {
     void fail(Error error);
     [[noreturn]] void leave_together();
     [[noreturn]] void give_up(Error const& error);
+    [[noreturn]] void end_together(Outcome outcome);
     void abandon() noexcept;
     void fill_report();
     void tell_progress();
@@ -76,12 +78,13 @@ class Materialization::Engine {
     std::size_t next_result_ = 0;  ///< of reads_, not yet taken in
     std::vector<PlaceDone> copies_;
 
-    // In this order: what comes later uses what comes before.
+    // In this order, for a load that is dropped half-way: first the copying threads end, which may be using readers, then
+    // the reads, which land in memory of the flows.
     std::unique_ptr<Transport> transport_;
-    std::unique_ptr<DirectFlow> direct_;
-    std::unique_ptr<Lanes> lanes_;
-    std::unique_ptr<ReaderSet> readers_;
     std::unique_ptr<WaveFlow> waves_;
+    std::unique_ptr<DirectFlow> direct_;
+    std::unique_ptr<ReaderSet> readers_;
+    std::unique_ptr<Lanes> lanes_;
 };
 
 }  // namespace shardwise

@@ -10,6 +10,7 @@
 #include "plan/demand.hpp"
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
+#include "plan/planner.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
@@ -107,21 +108,35 @@ std::string digest_of(Catalog const& catalog) {
     return digest.hex();
 }
 
+/// Where the values come from counts, too: ranks with different rules may well agree on names and shapes.
+void add_expression(Digest& digest, Expression const& expression) {
+    digest.add(expression.kind);
+    digest.add(expression.dtype);
+    digest.add(expression.inverse);
+    digest.add(expression.source);
+    digest.add(expression.dim);
+    digest.add(expression.dim1);
+    digest.add(expression.begin);
+    digest.add(expression.groups);
+    digest.add(expression.shape.rank());
+    for (auto const extent : expression.shape) { digest.add(extent); }
+    digest.add(expression.inputs.size());
+    for (auto const& input : expression.inputs) { add_expression(digest, input); }
+}
+
 /// What every rank must agree on, whatever its own part is.
 std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies,
                       std::span<WaveShape const> waves) {
     Digest digest;
     digest.add(plan.mesh.dp);
     digest.add(plan.mesh.tp);
-    digest.add(plan.architecture);
     digest.add(plan.plan_name);
     digest.add(plan.source_digest);
     digest.add(plan.request_bytes);
     digest.add(plan.slot_count);
     for (auto const& parameter : demand.parameters()) {
         digest.add(parameter.name);
-        digest.add(parameter.value.dtype);
-        for (auto const extent : parameter.value.shape) { digest.add(extent); }
+        add_expression(digest, parameter.value);
         digest.add(to_string(parameter.placement));
         for (auto const& block : parameter.placement.blocks) { digest.add(block.repeat); }
     }
@@ -161,10 +176,16 @@ MappingOptions mapping_options(PlanOptions const& options) {
 Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, std::int64_t rank,
                std::span<FileFacts const> facts) {
     auto parameters = map_parameters(catalog, architecture, mapping_options(options));
+    auto plan = plan_parameters(catalog, std::move(parameters), options, rank, facts);
+    plan.architecture = architecture.family();
+    return plan;
+}
+
+Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions const& options, std::int64_t rank,
+                     std::span<FileFacts const> facts) {
     Plan plan;
     plan.mesh = options.mesh;
     plan.rank = rank;
-    plan.architecture = architecture.family();
     plan.plan_name = options.plan;
     plan.source_digest = digest_of(catalog);
     plan.warnings = std::move(parameters.warnings);

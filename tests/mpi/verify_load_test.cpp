@@ -1,0 +1,101 @@
+// Checkpoints of known architectures loaded through their rules, and the check that ranks hold what the checkpoint says.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <shardwise/shardwise.hpp>
+#include <shardwise/verify.hpp>
+
+#include "support/loading.hpp"
+
+namespace shardwise::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+using Maker = TestModel (*)(std::string const&, std::int64_t);
+constexpr std::pair<char const*, Maker> kModels[] = {{"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}};
+
+/// A model on disk, opened, planned and loaded as a program does it.
+struct Loaded {
+    Loaded(Context& context, Maker make, PlanOptions const& plan_options)
+        : model(make(shared_folder("small"), plan_options.mesh.tp)), options(plan_options) {
+        together(context.communicator(), [&] {
+            if (context.rank() == 0) { model.write(); }
+        });
+        catalog.emplace(Catalog::open(model.catalog().root(), context));
+        architecture.emplace(Architecture::for_config(catalog->config_json()));
+        plan = make_plan(*catalog, *architecture, options, context.rank(), probe_files(*catalog, context));
+        store = spawn_tp_materialize(plan, context).wait();
+    }
+
+    void verify(Context& context) const { verify_load(store, plan, *catalog, *architecture, options, context); }
+
+    TestModel model;
+    PlanOptions options;
+    std::optional<Catalog> catalog;
+    std::optional<Architecture> architecture;
+    Plan plan;
+    ParameterStore store;
+};
+
+PlanOptions options_for(Context const& context, std::int64_t dp) {
+    PlanOptions options;
+    options.mesh = {dp, context.size() / dp};
+    options.staging_bytes = 1ULL << 20U;
+    options.strategy = StrategyChoice::cooperative;
+    return options;
+}
+
+TEST(VerifyLoad, AcceptsEveryModelAsItWasLoaded) {
+    auto context = Context(make_world());
+    for (auto const& [name, make] : kModels) {
+        for (std::int64_t dp = 1; dp <= 2 && context.size() % dp == 0; ++dp) {
+            SCOPED_TRACE(fmt::format("{}, dp {}", name, dp));
+            Loaded const loaded(context, make, options_for(context, dp));
+            EXPECT_EQ(loaded.plan.architecture, name);
+            EXPECT_EQ(difference(loaded.store, loaded.plan, loaded.model), "");
+            EXPECT_NO_THROW(loaded.verify(context));
+        }
+    }
+}
+
+TEST(VerifyLoad, AcceptsKeyValueHeadsThatSeveralRanksHold) {
+    auto context = Context(make_world());
+    if (8 % context.size() != 0) { return; }  // 4 heads go into 1, 2, 4 and 8 ranks
+    auto options = options_for(context, 1);
+    options.replicate_kv_heads = true;
+    Loaded const loaded(context, small_llama, options);
+    EXPECT_NO_THROW(loaded.verify(context));
+}
+
+TEST(VerifyLoad, NamesTheTensorInWhichOneByteOfOneRankDiffers) {
+    auto context = Context(make_world());
+    for (auto const& [name, make] : kModels) {
+        Loaded const loaded(context, make, options_for(context, 1));
+        for (auto const failing : {0, context.size() - 1}) {
+            auto const victim = *loaded.store.find("model.layers.0.self_attn.o_proj.weight");
+            auto& byte = victim.bytes[victim.bytes.size() / 2];
+            if (context.rank() == failing) { byte ^= std::byte{0x10}; }
+            try {
+                loaded.verify(context);
+                ADD_FAILURE() << name << ": a changed byte was not noticed";
+            } catch (Error const& error) {
+                EXPECT_EQ(error.code(), Errc::io);
+                EXPECT_THAT(error.what(), HasSubstr("model.layers.0.self_attn.o_proj.weight"));
+            }
+            if (context.rank() == failing) { byte ^= std::byte{0x10}; }
+        }
+        EXPECT_NO_THROW(loaded.verify(context));
+    }
+}
+
+TEST(VerifyLoad, SeesElementsOfARankThatChangedPlaces) {
+    auto context = Context(make_world());
+    Loaded const loaded(context, small_mixtral, options_for(context, 1));
+    auto const victim = *loaded.store.find("model.layers.0.mlp.experts.down_proj");
+    if (context.rank() == 0) { std::swap_ranges(victim.bytes.begin(), victim.bytes.begin() + 2, victim.bytes.end() - 2); }
+    EXPECT_THROW(loaded.verify(context), Error);
+}
+
+}  // namespace
+}  // namespace shardwise::test

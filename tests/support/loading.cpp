@@ -1,0 +1,123 @@
+#include "support/loading.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "plan/planner.hpp"
+
+namespace shardwise::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Folders that this process made.
+class Folders {
+   public:
+    ~Folders() {
+        for (auto const& folder : made_) {
+            std::error_code ignored;
+            fs::remove_all(folder, ignored);
+        }
+    }
+
+    std::string make(std::string const& name) {
+        auto path = (fs::temp_directory_path() / fmt::format("shardwise-{}-XXXXXX", name)).string();
+        if (::mkdtemp(path.data()) == nullptr) { throw std::runtime_error("cannot make " + path); }
+        made_.push_back(path);
+        return path;
+    }
+
+   private:
+    std::vector<std::string> made_;
+};
+
+}  // namespace
+
+std::string describe(Way const& way) {
+    static constexpr char const* kStrategies[] = {"auto", "direct", "cooperative"};
+    return fmt::format("{}, {}, strategy {}, staging {}, dp {}, lanes {}", way.storage.name, way.network.name,
+                       kStrategies[static_cast<std::size_t>(way.strategy)], way.staging_bytes, way.dp, way.lanes);
+}
+
+std::vector<Storage> storages() {
+    std::vector<Storage> result = {{"cached", ReaderChoice::automatic, true, false},
+                                   {"mmap", ReaderChoice::mmap, false, false},
+                                   {"pread", ReaderChoice::pread, false, false},
+                                   {"pread, direct I/O", ReaderChoice::pread, false, true}};
+    auto const obstacle = uring_obstacle();
+    if (obstacle.empty()) {
+        result.push_back({"uring", ReaderChoice::uring, false, false});
+        result.push_back({"uring, direct I/O", ReaderChoice::uring, false, true});
+    } else {
+        std::printf("left out: uring (%s)\n", obstacle.c_str());
+    }
+    return result;
+}
+
+std::vector<Network> networks(int ranks) {
+    if (ranks == 1) { return {{"alone", 0, TransportChoice::automatic}}; }
+    std::vector<Network> result = {{"shared memory", 0, TransportChoice::shm}, {"messages", 0, TransportChoice::mpi}, {"a rank a node", 1, TransportChoice::automatic}};
+    if (ranks > 2) { result.push_back({"two ranks a node", 2, TransportChoice::automatic}); }
+    return result;
+}
+
+std::string shared_folder(std::string const& name) {
+    static Folders folders;
+    auto const world = make_world();
+    std::string path;
+    if (world->rank() == 0) { path = folders.make(name); }
+    auto const bytes = world->broadcast(to_bytes(path), 0);
+    return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
+}
+
+TestModel const& model_on_disk(std::int64_t tp) {
+    static std::map<std::int64_t, TestModel> models;
+    if (auto const found = models.find(tp); found != models.end()) { return found->second; }
+    auto const folder = shared_folder("model");
+    auto const& model = models.emplace(tp, mixed_model(folder, 21, tp, 15)).first->second;
+    auto const world = make_world();
+    together(*world, [&] {
+        if (world->rank() == 0) { model.write(); }
+    });
+    return model;
+}
+
+Context make_job(Network const& network) { return Context(make_world(network.ranks_per_node)); }
+
+Plan plan_for(TestModel const& model, Way const& way, Context const& context, std::vector<FileFacts> facts) {
+    PlanOptions options;
+    options.mesh = {way.dp, context.size() / way.dp};
+    options.strategy = way.strategy;
+    options.staging_bytes = way.staging_bytes;
+    if (facts.empty()) { facts.assign(model.files().size(), {way.storage.is_cached ? 1.0 : 0.0, false, way.storage.allows_direct, "test"}); }
+    return plan_parameters(model.catalog(), model.parameters(), options, context.rank(), facts);
+}
+
+Materialization start(Plan const& plan, Way const& way, Context& context, ReaderHook const& hook) {
+    LoadOptions options;
+    options.reader = way.storage.choice;
+    options.transport = way.network.choice;
+    options.lanes = way.lanes;
+    return Materialization(std::make_unique<Materialization::Engine>(plan, context, options, hook));
+}
+
+std::string difference(ParameterStore const& store, Plan const& plan, TestModel const& model) {
+    auto const count = model.parameters().list.size();
+    if (store.size() != count) { return fmt::format("{} tensors instead of {}", store.size(), count); }
+    for (std::size_t i = 0; i < store.size(); ++i) {
+        auto const held = store[i];
+        auto const& right = model.expected(held.info->name, plan.mesh.tp_rank(plan.rank));
+        if (held.bytes.size() != right.size()) { return fmt::format("{} has {} B instead of {}", held.info->name, held.bytes.size(), right.size()); }
+        auto const at = std::mismatch(right.begin(), right.end(), held.bytes.begin()).first - right.begin();
+        if (static_cast<std::size_t>(at) < right.size()) { return fmt::format("{} differs from byte {} of {} on", held.info->name, at, right.size()); }
+    }
+    return {};
+}
+
+}  // namespace shardwise::test

@@ -1,0 +1,206 @@
+// The models that several tests load: random chains of conversions, and small models of known architectures with their
+// parameters spelt out by hand from the reference's rules.
+#include <fmt/format.h>
+
+#include "support/random_expression.hpp"
+#include "support/test_model.hpp"
+
+namespace shardwise::test {
+namespace {
+
+/// Moves an expression from the numbers of a random case to a catalog's, and to the type of its tensors.
+Expression moved(Expression expression, DType dtype, std::vector<std::uint32_t> const& numbers) {
+    expression.dtype = dtype;
+    if (expression.kind == Expression::Kind::source) { expression.source = numbers[expression.source]; }
+    for (auto& input : expression.inputs) { input = moved(std::move(input), dtype, numbers); }
+    return expression;
+}
+
+struct TypedCase {
+    RandomCase random;
+    DType dtype;
+};
+
+std::vector<TypedCase> random_cases(std::mt19937& random, int count) {
+    static constexpr DType kTypes[] = {DType::u8, DType::bf16, DType::f32, DType::i64};
+    std::vector<TypedCase> cases;
+    for (int i = 0; i < count; ++i) { cases.push_back({random_case(random), kTypes[random() % std::size(kTypes)]}); }
+    return cases;
+}
+
+void add_large_sources(ModelBuilder& builder) {
+    builder.add("large.rows", DType::f32, {203, 301});
+    builder.add("large.columns", DType::bf16, {515, 130});
+    builder.add("large.blocks", DType::bf16, {250, 97});
+    builder.next_file();
+    builder.add("large.turned", DType::u8, {160, 171});
+    builder.add("large.heads", DType::bf16, {128, 96});
+    builder.add("large.fused", DType::bf16, {192, 81});
+    for (int i = 0; i < 4; ++i) { builder.add(fmt::format("large.experts.{}.gate", i), DType::bf16, {33, 64}); }
+    for (int i = 0; i < 4; ++i) { builder.add(fmt::format("large.experts.{}.up", i), DType::bf16, {33, 64}); }
+    builder.next_file();
+    builder.add("large.norm", DType::f32, {9001});
+    builder.add("large.embedding", DType::bf16, {701, 64});
+}
+
+Expression stacked_experts(TestModel const& model, std::string const& which) {
+    std::vector<Expression> experts;
+    for (int i = 0; i < 4; ++i) { experts.push_back(model.leaf(fmt::format("large.experts.{}.{}", i, which))); }
+    return stack_of(std::move(experts), 0);
+}
+
+/// In natural order of names, as planning expects it.
+void add_large_parameters(TestModel& model, std::int64_t tp) {
+    auto const cut = [&](Expression value, std::string name, std::size_t dim) {
+        auto const placement = cut_along(value.shape, dim, tp);
+        model.add(std::move(name), std::move(value), placement);
+    };
+    model.add("large.blocks", model.leaf("large.blocks"), {Placement::Kind::packed, 0, {{150, tp, 1}, {100, tp, 1}}});
+    cut(model.leaf("large.columns"), "large.columns", 0);
+    model.add("large.embedding", model.leaf("large.embedding"), {});
+    std::vector<Expression> gate_up;
+    gate_up.push_back(stacked_experts(model, "gate"));
+    gate_up.push_back(stacked_experts(model, "up"));
+    model.add("large.experts.gate_up", concatenation_of(std::move(gate_up), 1), {Placement::Kind::packed, 1, {{33, tp, 1}, {33, tp, 1}}});
+    cut(slice_of(model.leaf("large.fused"), 0, 96, 144), "large.fused.k", 1);
+    cut(slice_of(model.leaf("large.fused"), 0, 0, 96), "large.fused.q", 0);
+    model.add("large.fused.v", slice_of(model.leaf("large.fused"), 0, 144, 192), {});
+    cut(interleave_of(model.leaf("large.heads"), 0, 4, false), "large.heads", 0);
+    model.add("large.norm", model.leaf("large.norm"), {});
+    cut(model.leaf("large.rows"), "large.rows", 1);
+    cut(transpose_of(model.leaf("large.turned"), 0, 1), "large.turned", 0);
+}
+
+/// What every kind of attention and the parts outside the layers share.
+void add_dense_sources(ModelBuilder& builder, std::string const& layer) {
+    builder.add(layer + "input_layernorm.weight", DType::f32, {64});
+    builder.add(layer + "self_attn.q_proj.weight", DType::bf16, {64, 64});
+    builder.add(layer + "self_attn.k_proj.weight", DType::bf16, {32, 64});
+    builder.add(layer + "self_attn.v_proj.weight", DType::bf16, {32, 64});
+    builder.add(layer + "self_attn.o_proj.weight", DType::bf16, {64, 64});
+}
+
+struct Cutter {
+    TestModel& model;
+    std::int64_t tp;
+
+    /// A stored tensor under its own name, cut along a dimension or held whole (-1).
+    void operator()(std::string const& name, int dim) const {
+        auto value = model.leaf(name);
+        auto const placement = dim < 0 ? Placement{} : cut_along(value.shape, static_cast<std::size_t>(dim), tp);
+        model.add(name, std::move(value), placement);
+    }
+};
+
+void add_dense_parameters(Cutter const& cut, std::string const& layer) {
+    cut(layer + "input_layernorm.weight", -1);
+    cut(layer + "self_attn.q_proj.weight", 0);
+    cut(layer + "self_attn.k_proj.weight", 0);
+    cut(layer + "self_attn.v_proj.weight", 0);
+    cut(layer + "self_attn.o_proj.weight", 1);
+}
+
+std::string layer_name(int layer) { return fmt::format("model.layers.{}.", layer); }
+
+std::string config_of(std::string const& type) {
+    return fmt::format(R"({{"model_type":"{}","hidden_size":64,"num_attention_heads":8,"num_key_value_heads":4,"intermediate_size":90,"num_local_experts":3}})",
+                       type);
+}
+
+}  // namespace
+
+TestModel mixed_model(std::string const& folder, std::uint32_t seed, std::int64_t tp, int count) {
+    std::mt19937 random(seed);
+    auto const cases = random_cases(random, count);
+    ModelBuilder builder(folder, seed);
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+        for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) {
+            builder.add(fmt::format("case.{}.{}", i, k), cases[i].dtype, cases[i].random.sources[k]);
+        }
+    }
+    add_large_sources(builder);
+    auto model = builder.finish();
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+        std::vector<std::uint32_t> numbers;
+        for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) { numbers.push_back(*model.catalog().find(fmt::format("case.{}.{}", i, k))); }
+        auto value = moved(cases[i].random.expression, cases[i].dtype, numbers);
+        auto placement = value.shape.rank() == 0 ? Placement{} : random_placement(random, value.shape, tp);
+        model.add(fmt::format("case.{}", i), std::move(value), std::move(placement));
+    }
+    add_large_parameters(model, tp);
+    return model;
+}
+
+TestModel small_llama(std::string const& folder, std::int64_t tp) {
+    ModelBuilder builder(folder, 1);
+    for (int i = 0; i < 2; ++i) {
+        auto const layer = layer_name(i);
+        add_dense_sources(builder, layer);
+        builder.add(layer + "mlp.gate_proj.weight", DType::bf16, {90, 64});
+        builder.add(layer + "mlp.up_proj.weight", DType::bf16, {90, 64});
+        builder.add(layer + "mlp.down_proj.weight", DType::bf16, {64, 90});
+        builder.next_file();
+    }
+    builder.add("model.embed_tokens.weight", DType::bf16, {101, 64});
+    builder.add("lm_head.weight", DType::bf16, {101, 64});
+    auto model = builder.finish(config_of("llama"));
+    Cutter const cut{model, tp};
+    cut("lm_head.weight", 0);
+    cut("model.embed_tokens.weight", 0);  // added by the reference to every plan that does not name it
+    for (int i = 0; i < 2; ++i) {
+        auto const layer = layer_name(i);
+        add_dense_parameters(cut, layer);
+        cut(layer + "mlp.gate_proj.weight", 0);
+        cut(layer + "mlp.up_proj.weight", 0);
+        cut(layer + "mlp.down_proj.weight", 1);
+    }
+    return model;
+}
+
+TestModel small_phi3(std::string const& folder, std::int64_t tp) {
+    ModelBuilder builder(folder, 2);
+    auto const layer = layer_name(0);
+    builder.add(layer + "self_attn.qkv_proj.weight", DType::bf16, {128, 64});
+    builder.add(layer + "self_attn.o_proj.weight", DType::bf16, {64, 64});
+    builder.add(layer + "mlp.gate_up_proj.weight", DType::bf16, {180, 64});
+    builder.add(layer + "mlp.down_proj.weight", DType::bf16, {64, 90});
+    builder.add("model.norm.weight", DType::f32, {64});
+    auto model = builder.finish(config_of("phi3"));
+    Cutter const cut{model, tp};
+    cut(layer + "self_attn.qkv_proj.weight", 0);
+    cut(layer + "self_attn.o_proj.weight", 1);
+    cut(layer + "mlp.gate_up_proj.weight", 0);
+    cut(layer + "mlp.down_proj.weight", 1);
+    cut("model.norm.weight", -1);
+    return model;
+}
+
+TestModel small_mixtral(std::string const& folder, std::int64_t tp) {
+    ModelBuilder builder(folder, 3);
+    auto const layer = layer_name(0);
+    add_dense_sources(builder, layer);
+    auto const expert = [&](int i, char const* which) { return fmt::format("{}block_sparse_moe.experts.{}.{}.weight", layer, i, which); };
+    builder.next_file();
+    for (int i = 0; i < 3; ++i) {
+        builder.add(expert(i, "w1"), DType::bf16, {90, 64});
+        builder.add(expert(i, "w2"), DType::bf16, {64, 90});
+        builder.add(expert(i, "w3"), DType::bf16, {90, 64});
+    }
+    auto model = builder.finish(config_of("mixtral"));
+    add_dense_parameters(Cutter{model, tp}, layer);
+    auto const stacked = [&](char const* which) {
+        std::vector<Expression> experts;
+        for (int i = 0; i < 3; ++i) { experts.push_back(model.leaf(expert(i, which))); }
+        return stack_of(std::move(experts), 0);
+    };
+    std::vector<Expression> gate_up;
+    gate_up.push_back(stacked("w1"));
+    gate_up.push_back(stacked("w3"));
+    model.add(layer + "mlp.experts.gate_up_proj", concatenation_of(std::move(gate_up), 1), {Placement::Kind::packed, 1, {{90, tp, 1}, {90, tp, 1}}});
+    auto down = stacked("w2");
+    auto const placement = cut_along(down.shape, 2, tp);
+    model.add(layer + "mlp.experts.down_proj", std::move(down), placement);
+    return model;
+}
+
+}  // namespace shardwise::test

@@ -1,0 +1,156 @@
+// Runs of bytes and parts of them, against loops over single bytes.
+#include "plan/copy_block.hpp"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include <gmock/gmock.h>
+
+#include <shardwise/error.hpp>
+
+#include "support/plan_interpreter.hpp"
+
+namespace shardwise::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+/// Where each byte of the source goes, ordered by source.
+using ByteMap = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+
+ByteMap bytes_of(std::vector<CopyBlock> const& blocks) {
+    ByteMap bytes;
+    for (auto const& block : blocks) {
+        for (auto const& run : runs_of(block)) {
+            for (std::uint64_t i = 0; i < run.bytes; ++i) { bytes.emplace_back(run.source + i, run.target + i); }
+        }
+    }
+    return bytes;
+}
+
+std::uint64_t pick(std::mt19937& random, std::uint64_t low, std::uint64_t high) { return std::uniform_int_distribution<std::uint64_t>(low, high)(random); }
+
+/// Up to three loops whose steps do not overlap in the source; targets anywhere.
+CopyBlock random_block(std::mt19937& random) {
+    CopyBlock block;
+    block.tensor = static_cast<std::uint32_t>(pick(random, 0, 5));
+    block.source = pick(random, 0, 40);
+    block.target = pick(random, 0, 40);
+    block.run_bytes = pick(random, 1, 9);
+    auto span = block.run_bytes;
+    for (auto loops = pick(random, 0, 3); loops > 0; --loops) {
+        CopyLoop const loop = {pick(random, 2, 5), span + pick(random, 0, 1) * pick(random, 0, 12), pick(random, 0, 400)};
+        block.loops.insert(block.loops.begin(), loop);
+        span += (loop.count - 1) * loop.source_stride;
+    }
+    return block;
+}
+
+TEST(CopyBlock, BytesAndSpanAreWhatItsRunsCover) {
+    std::mt19937 random(1);
+    for (int i = 0; i < 2000; ++i) {
+        auto const block = random_block(random);
+        auto const bytes = bytes_of({block});
+        ASSERT_EQ(block.bytes(), bytes.size());
+        ASSERT_EQ(block.source_span(), bytes.back().first + 1 - bytes.front().first);
+    }
+}
+
+TEST(Lower, CountsInBytesOfTheType) {
+    Region region;
+    region.offset = 3;
+    region.axes.resize(2);
+    region.axes[0] = {0, 4, {{4, 6}}};
+    region.axes[1] = {1, 3, {{3, 1}}};
+    auto const block = lower(region, {4, 5}, DType::f32);
+    EXPECT_EQ(block.source, 12U);
+    EXPECT_EQ(block.target, 4U);
+    EXPECT_EQ(block.run_bytes, 12U);
+    EXPECT_THAT(block.loops, ElementsAre(CopyLoop{4, 24, 20}));
+}
+
+TEST(Lower, LoopsAreInTheOrderOfTheSource) {
+    auto const view = transpose(whole(0, {3, 4}), 0, 1);  // element (i, j) of the result is source element 4 j + i
+    auto const block = lower(view.regions.front(), view.shape, DType::bf16);
+    EXPECT_EQ(block.run_bytes, 2U);
+    EXPECT_THAT(block.loops, ElementsAre(CopyLoop{3, 8, 2}, CopyLoop{4, 2, 6}));
+}
+
+TEST(Lower, PackedTypesMayBeCutBetweenBytesOnly) {
+    auto const even = slice(whole(0, {4, 6}), 1, 2, 4);
+    auto const block = lower(even.regions.front(), even.shape, DType::f4);
+    EXPECT_EQ(block.source, 1U);
+    EXPECT_EQ(block.run_bytes, 1U);
+    EXPECT_THAT(block.loops, ElementsAre(CopyLoop{4, 3, 1}));
+
+    auto const odd = slice(whole(0, {4, 6}), 1, 3, 6);
+    try {
+        lower(odd.regions.front(), odd.shape, DType::f4);
+        FAIL() << "half a byte was cut off";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::input);
+        EXPECT_THAT(error.what(), HasSubstr("F4"));
+    }
+}
+
+TEST(Clip, GivesExactlyTheBytesInTheRange) {
+    std::mt19937 random(2);
+    for (int i = 0; i < 20000; ++i) {
+        auto const block = random_block(random);
+        auto const begin = pick(random, 0, block.source + block.source_span() + 5);
+        ByteRange const range = {begin, begin + pick(random, 0, block.source_span() + 5)};
+        auto expected = bytes_of({block});
+        std::erase_if(expected, [&](auto const& byte) { return byte.first < range.begin || byte.first >= range.end; });
+
+        std::vector<CopyBlock> parts;
+        clip(block, range, parts);
+        ASSERT_EQ(bytes_of(parts), expected) << "block " << i << ", range " << range.begin << " to " << range.end;
+        ASSERT_LE(parts.size(), 2 * block.loops.size() + 1);
+        for (auto const& part : parts) { ASSERT_EQ(part.tensor, block.tensor); }
+    }
+}
+
+TEST(SourceRanges, CoverEveryByteInOrderAndReadOverSmallHolesOnly) {
+    std::mt19937 random(3);
+    for (int i = 0; i < 20000; ++i) {
+        auto const block = random_block(random);
+        auto const max_gap = pick(random, 0, 15);
+        std::vector<ByteRange> ranges;
+        source_ranges(block, max_gap, ranges);
+
+        auto range = ranges.begin();
+        std::uint64_t covered = range->begin;  // up to here, of the current range
+        for (auto const& [byte, target] : bytes_of({block})) {
+            if (byte >= range->end) {
+                ASSERT_EQ(covered, range->end) << "a range goes on after its last needed byte";
+                ASSERT_NE(++range, ranges.end());
+                ASSERT_EQ(byte, range->begin) << "a range begins before its first needed byte";
+                covered = byte;
+            }
+            ASSERT_LE(byte - covered, max_gap);
+            covered = byte + 1;
+        }
+        ASSERT_EQ(range + 1, ranges.end());
+        ASSERT_EQ(covered, range->end);
+    }
+}
+
+TEST(SourceRanges, AreEstimatedWithoutMakingThem) {
+    std::mt19937 random(4);
+    for (int i = 0; i < 5000; ++i) {
+        auto const block = random_block(random);
+        auto const max_gap = pick(random, 0, 15);
+        std::vector<ByteRange> ranges;
+        source_ranges(block, max_gap, ranges);
+        std::uint64_t bytes = 0;
+        for (auto const& range : ranges) { bytes += range.size(); }
+        auto const estimate = estimate_ranges(block, max_gap);
+        ASSERT_EQ(estimate.ranges, ranges.size());
+        ASSERT_EQ(estimate.bytes, bytes);
+    }
+}
+
+}  // namespace
+}  // namespace shardwise::test

@@ -1,0 +1,146 @@
+// Copying threads: whatever their number, every job is done once and comes back.
+#include "exec/lanes.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <random>
+
+#include <gmock/gmock.h>
+
+namespace shardwise::test {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr std::size_t kJobs = 400;
+constexpr std::size_t kPiece = 96;
+
+Bytes random_bytes(std::size_t count) {
+    std::mt19937 random(9);
+    Bytes bytes(count);
+    for (auto& byte : bytes) { byte = static_cast<std::byte>(random()); }
+    return bytes;
+}
+
+CopyBlock piece(std::uint64_t source, std::uint64_t target, std::uint64_t bytes) {
+    CopyBlock block;
+    block.source = source;
+    block.target = target;
+    block.run_bytes = bytes;
+    return block;
+}
+
+/// Hands out parts of memory as files do; ranges at @p bad_begin cannot be read.
+class MemoryReader final : public InlineReader {
+   public:
+    explicit MemoryReader(Bytes const& file, std::uint64_t bad_begin = ~std::uint64_t{0}) : file_(file), bad_begin_(bad_begin) {}
+
+    std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) override {
+        if (range.begin == bad_begin_) { throw Error(Errc::io, "cannot read"); }
+        std::memcpy(room.data(), file_.data() + range.begin, range.size_bytes);
+        return room.first(range.size_bytes);
+    }
+    void release(std::span<std::byte const>, std::uint64_t) noexcept override {}
+    ReadCounters counters() const noexcept override { return {}; }
+
+   private:
+    Bytes const& file_;
+    std::uint64_t bad_begin_;
+};
+
+/// Jobs that came back, by id.
+std::map<std::uint64_t, PlaceDone> poll_all(Lanes& lanes) {
+    std::map<std::uint64_t, PlaceDone> finished;
+    std::vector<PlaceDone> done;
+    while (lanes.under_way() > 0) {
+        lanes.poll(done);
+        for (auto& job : done) { EXPECT_TRUE(finished.emplace(job.id, std::move(job)).second) << "a job came back twice"; }
+        done.clear();
+    }
+    return finished;
+}
+
+struct Store {
+    Bytes memory = Bytes(kJobs * kPiece);
+    std::vector<std::span<std::byte>> spans = {std::span<std::byte>(memory)};
+};
+
+TEST(Lanes, AnyNumberOfThreadsDoesEveryJobOnce) {
+    auto const source = random_bytes(kJobs * kPiece);
+    for (std::size_t const threads : {1U, 2U, 4U, 9U}) {
+        Store store;
+        std::vector<CopyBlock> blocks;
+        for (std::size_t i = 0; i < kJobs; ++i) { blocks.push_back(piece(0, i * kPiece, kPiece)); }
+        Lanes lanes(threads, store.spans, 4096);
+        EXPECT_EQ(lanes.threads(), threads);
+        for (std::size_t i = 0; i < kJobs; ++i) {
+            lanes.submit({i, std::span(blocks).subspan(i, 1), std::span(source).subspan(i * kPiece, kPiece), i % 2 == 1, nullptr, {}});
+        }
+        EXPECT_EQ(poll_all(lanes).size(), kJobs);
+        EXPECT_EQ(store.memory, source) << threads << " threads";
+    }
+}
+
+TEST(Lanes, ReadWhatLiesInMemoryAndPutItInPlace) {
+    auto const file = random_bytes(kJobs * kPiece);
+    for (std::size_t const threads : {1U, 4U}) {
+        Store store;
+        MemoryReader reader(file);
+        // Every other job puts the two halves of what it reads the other way round, which cannot be read into place.
+        std::vector<CopyBlock> blocks;
+        auto expected = file;
+        for (std::size_t i = 0; i < kJobs; ++i) {
+            auto const swap = i % 2 == 0 ? kPiece / 2 : 0;
+            blocks.push_back(piece(0, i * kPiece + swap, kPiece / 2));
+            blocks.push_back(piece(kPiece / 2, i * kPiece + kPiece / 2 - swap, kPiece / 2));
+            auto const begin = expected.begin() + static_cast<std::ptrdiff_t>(i * kPiece);
+            if (swap > 0) { std::rotate(begin, begin + kPiece / 2, begin + kPiece); }
+        }
+        Lanes lanes(threads, store.spans, kPiece);
+        for (std::size_t i = 0; i < kJobs; ++i) { lanes.submit({i, std::span(blocks).subspan(2 * i, 2), {}, false, &reader, {0, i * kPiece, kPiece}}); }
+        for (auto const& [id, job] : poll_all(lanes)) { EXPECT_FALSE(job.error.has_value()); }
+        EXPECT_EQ(store.memory, expected);
+        EXPECT_GT(lanes.staging_bytes(), 0U);
+        EXPECT_LE(lanes.staging_bytes(), threads * kPiece);
+    }
+}
+
+TEST(Lanes, WhatFillsOneStretchIsReadIntoPlaceWithoutRoom) {
+    auto const file = random_bytes(kPiece);
+    Store store;
+    MemoryReader reader(file);
+    std::vector<CopyBlock> const blocks = {piece(0, 7, kPiece)};
+    Lanes lanes(2, store.spans, kPiece);
+    lanes.submit({1, blocks, {}, false, &reader, {0, 0, kPiece}});
+    EXPECT_EQ(poll_all(lanes).size(), 1U);
+    EXPECT_TRUE(std::equal(file.begin(), file.end(), store.memory.begin() + 7));
+    EXPECT_EQ(lanes.staging_bytes(), 0U);
+}
+
+TEST(Lanes, AJobThatFailsComesBackWithItsErrorAndTheOthersAreDone) {
+    auto const file = random_bytes(kJobs * kPiece);
+    for (std::size_t const threads : {1U, 4U}) {
+        Store store;
+        MemoryReader reader(file, 17 * kPiece);
+        std::vector<CopyBlock> blocks;
+        for (std::size_t i = 0; i < kJobs; ++i) { blocks.push_back(piece(0, i * kPiece, kPiece)); }
+        Lanes lanes(threads, store.spans, kPiece);
+        for (std::size_t i = 0; i < kJobs; ++i) { lanes.submit({i, std::span(blocks).subspan(i, 1), {}, false, &reader, {0, i * kPiece, kPiece}}); }
+        for (auto const& [id, job] : poll_all(lanes)) { EXPECT_EQ(job.error.has_value(), id == 17); }
+        EXPECT_TRUE(std::equal(file.begin() + 18 * kPiece, file.end(), store.memory.begin() + 18 * kPiece));
+    }
+}
+
+TEST(Lanes, CanBeDroppedWithJobsInTheQueue) {
+    auto const source = random_bytes(kPiece);
+    for (int i = 0; i < 50; ++i) {
+        Store store;
+        std::vector<CopyBlock> const blocks = {piece(0, 0, kPiece)};
+        Lanes lanes(4, store.spans, kPiece);
+        for (std::size_t k = 0; k < 20; ++k) { lanes.submit({k, blocks, source, false, nullptr, {}}); }
+    }
+}
+
+}  // namespace
+}  // namespace shardwise::test

@@ -1,0 +1,251 @@
+// What a plan promises about memory, balance and order; catalogs of real sizes, of which no byte exists.
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <shardwise/error.hpp>
+
+#include "support/planning.hpp"
+
+namespace shardwise::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = 1ULL << 20U;
+
+/// A model of the right shapes in one file, without bytes.
+struct Outline {
+    Catalog catalog;
+    Parameters parameters;
+};
+
+Outline outline(std::int64_t hidden, int layers, std::int64_t tp) {
+    Catalog::Parts parts;
+    std::uint64_t next = 1001;
+    auto const add = [&](std::string name, Shape const& shape) {
+        TensorRecord tensor{std::move(name), DType::bf16, shape, 0, next, static_cast<std::uint64_t>(shape.num_elements()) * 2};
+        next += tensor.size_bytes;
+        parts.tensors.push_back(std::move(tensor));
+    };
+    add("embedding", {32 * hidden, hidden});
+    for (int i = 0; i < layers; ++i) {
+        add(fmt::format("layer.{}.columns", i), {4 * hidden, hidden});
+        add(fmt::format("layer.{}.norm", i), {hidden});
+        add(fmt::format("layer.{}.rows", i), {hidden, 4 * hidden});
+    }
+    parts.files.push_back({"outline.safetensors", next, 1001});
+    Outline result{Catalog(std::move(parts)), {}};
+    for (std::uint32_t i = 0; i < result.catalog.tensors().size(); ++i) {
+        auto const& tensor = result.catalog.tensors()[i];
+        Placement placement;
+        if (tensor.name.ends_with("columns")) { placement = cut_along(tensor.shape, 0, tp); }
+        if (tensor.name.ends_with("rows")) { placement = cut_along(tensor.shape, 1, tp); }
+        result.parameters.list.push_back({tensor.name, {}, stored(i, tensor), placement});
+    }
+    return result;
+}
+
+Plan plan_one(Outline const& model, PlanOptions const& options, std::int64_t rank) { return plan_parameters(model.catalog, model.parameters, options, rank); }
+
+PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
+    PlanOptions options;
+    options.mesh = mesh;
+    options.strategy = strategy;
+    options.staging_bytes = staging_bytes;
+    return options;
+}
+
+/// The most memory a rank needs for what is under way: its slots, outboxes of all ranks of a node that has them all, the
+/// pieces of one wave in and out, and the buffers of direct reads.
+std::uint64_t staging_of(Plan const& plan) {
+    std::uint64_t messages = 0;
+    for (auto const& wave : plan.waves) {
+        std::uint64_t in_wave = 0;
+        for (auto const& delivery : wave.receives) { in_wave += delivery.bytes; }
+        for (auto const& delivery : wave.sends) { in_wave += delivery.bytes; }
+        messages = std::max(messages, in_wave);
+    }
+    auto const slots = plan.slot_count * plan.slot_bytes;
+    auto const outboxes = slots * static_cast<std::uint64_t>(plan.mesh.world());
+    return slots + outboxes + messages + (plan.direct.empty() ? 0 : plan.direct_buffers * plan.request_bytes);
+}
+
+TEST(PlanBounds, StagingStaysWithinTheBudget) {
+    for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 4}, Mesh{1, 16}}) {
+        auto const model = outline(256, 3, mesh.tp);
+        for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
+            for (auto const staging : {1 * kMiB + 1, 5 * kMiB, 64 * kMiB, 1024 * kMiB}) {
+                SCOPED_TRACE(fmt::format("dp {}, tp {}, strategy {}, staging {}", mesh.dp, mesh.tp, static_cast<int>(strategy), staging));
+                for (auto const rank : {std::int64_t{0}, mesh.world() - 1}) {
+                    auto const plan = plan_one(model, options_for(mesh, strategy, staging), rank);
+                    EXPECT_LE(staging_of(plan), staging);
+                    EXPECT_LE(staging_of(plan), plan.totals.staging_bytes);
+                    EXPECT_LE(plan.totals.staging_bytes, staging);
+                }
+            }
+        }
+    }
+}
+
+TEST(PlanBounds, ABudgetThatCannotWorkIsRefusedWithItsFlagAndTheLeast) {
+    auto const model = outline(64, 1, 2);
+    try {
+        plan_one(model, options_for({1, 2}, StrategyChoice::automatic, 100'000), 0);
+        FAIL() << "a staging budget of 100 kB was taken";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::memory);
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("--staging"), HasSubstr("97.7 KiB"), HasSubstr("1.00 MiB")));
+    }
+}
+
+TEST(PlanBounds, TheLeastBudgetOfAnyWorldIsEnough) {
+    for (auto const tp : {1, 5, 16, 17, 32}) {
+        auto const model = outline(64, 1, tp);
+        auto const least = std::max<std::uint64_t>(kMiB, 16 * 4096 * static_cast<std::uint64_t>(tp));
+        EXPECT_NO_THROW(plan_one(model, options_for({1, tp}, StrategyChoice::cooperative, least), 0)) << tp;
+        EXPECT_THROW(plan_one(model, options_for({1, tp}, StrategyChoice::cooperative, least - 1), 0), Error) << tp;
+    }
+}
+
+TEST(PlanBounds, RanksReadEquallyMuchTogether) {
+    Mesh const mesh = {1, 8};
+    auto const model = outline(1024, 6, mesh.tp);
+    std::vector<std::uint64_t> bytes;
+    for (std::int64_t rank = 0; rank < mesh.world(); ++rank) {
+        auto const plan = plan_one(model, options_for(mesh, StrategyChoice::cooperative, 64 * kMiB), rank);
+        bytes.push_back(0);
+        for (auto const& wave : plan.waves) {
+            for (auto const& read : wave.reads) { bytes.back() += read.range.size_bytes; }
+        }
+    }
+    EXPECT_EQ(std::accumulate(bytes.begin(), bytes.end(), std::uint64_t{0}), model.catalog.tensor_bytes());
+    auto const mean = model.catalog.tensor_bytes() / bytes.size();
+    EXPECT_LE(*std::max_element(bytes.begin(), bytes.end()), mean + mean / 50);
+    EXPECT_GE(*std::min_element(bytes.begin(), bytes.end()), mean - mean / 50);
+}
+
+TEST(PlanBounds, EveryWaveFallsIntoEqualStripes) {
+    Mesh const mesh = {1, 4};
+    auto const model = outline(512, 2, mesh.tp);
+    std::vector<Plan> plans;
+    for (std::int64_t rank = 0; rank < 4; ++rank) { plans.push_back(plan_one(model, options_for(mesh, StrategyChoice::cooperative, 16 * kMiB), rank)); }
+    ASSERT_GT(plans[0].waves.size(), 3U);
+    for (std::size_t wave = 0; wave + 1 < plans[0].waves.size(); ++wave) {  // the last one is what is left
+        std::vector<std::uint64_t> bytes;
+        for (auto const& plan : plans) {
+            bytes.push_back(0);
+            for (auto const& read : plan.waves[wave].reads) { bytes.back() += read.range.size_bytes; }
+        }
+        auto const [least, most] = std::minmax_element(bytes.begin(), bytes.end());
+        EXPECT_LE(*most - *least, 2 * kSlotAlignment) << "wave " << wave;
+    }
+}
+
+TEST(PlanBounds, AutomaticReadsCachedFilesDirectlyAndInnerCutsOfColdOnesTogether) {
+    auto const model = outline(1024, 1, 4);
+    auto const options = options_for({1, 4}, StrategyChoice::automatic, 64 * kMiB);
+    auto const cold = plan_parameters(model.catalog, model.parameters, options, 0);
+    EXPECT_GE(cold.strategy_bytes.cooperative, 8 * kMiB) << "the inner cut would be read four times over";
+    EXPECT_GE(cold.strategy_bytes.shared, 64 * kMiB) << "the embedding would be read four times over";
+
+    std::vector<FileFacts> facts(1);
+    facts[0].cached_fraction = 1;
+    auto const cached = plan_parameters(model.catalog, model.parameters, options, 0, facts);
+    EXPECT_EQ(cached.strategy_bytes.direct, model.catalog.tensor_bytes());
+    EXPECT_TRUE(cached.waves.empty());
+}
+
+TEST(PlanBounds, TensorsComeByPriorityThenByName) {
+    auto const model = outline(64, 2, 2);
+    auto options = options_for({1, 2}, StrategyChoice::automatic, kMiB);
+    options.priority = {"layer.1.*", "*norm"};
+    std::vector<std::string> names;
+    for (auto const& tensor : plan_one(model, options, 1).tensors) { names.push_back(tensor.name); }
+    EXPECT_THAT(names, ElementsAre("layer.1.columns", "layer.1.norm", "layer.1.rows", "layer.0.norm", "embedding", "layer.0.columns", "layer.0.rows"));
+}
+
+TEST(PlanBounds, TensorsLieApartInTheStoreEachAligned) {
+    auto const model = mixed_model("model", 3, 3, 40);
+    for (auto const& plan : plan_all(model, options_for({1, 3}, StrategyChoice::automatic, kMiB))) {
+        std::uint64_t end = 0;
+        for (auto const& tensor : plan.tensors) {
+            EXPECT_EQ(tensor.store_offset % kStoreAlignment, 0U);
+            EXPECT_GE(tensor.store_offset, end);
+            end = tensor.store_offset + tensor.size_bytes;
+        }
+        EXPECT_LE(end, plan.store_bytes);
+    }
+}
+
+/// One tensor cut along its inner dimension.
+Outline single(DType dtype, Shape const& shape, std::int64_t tp) {
+    Catalog::Parts parts;
+    auto const bytes = static_cast<std::uint64_t>(shape.num_elements() * bits(dtype) / 8);
+    parts.files = {{"single.safetensors", 64 + bytes, 64}};
+    parts.tensors = {{"weight", dtype, shape, 0, 64, bytes}};
+    Outline result{Catalog(std::move(parts)), {}};
+    result.parameters.list.push_back({"weight", {}, stored(0, result.catalog.tensors()[0]), cut_along(shape, 1, tp)});
+    return result;
+}
+
+TEST(PlanBounds, TypesBelowAByteAreCutAsTheirBytesAre) {
+    for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
+        for (std::int64_t rank = 0; rank < 2; ++rank) {
+            auto const packed = plan_one(single(DType::f4, {6, 40}, 2), options_for({1, 2}, strategy, kMiB), rank);
+            auto const bytes = plan_one(single(DType::u8, {6, 20}, 2), options_for({1, 2}, strategy, kMiB), rank);
+            EXPECT_EQ(packed.tensors[0].size_bytes, 60U);
+            EXPECT_EQ(packed.direct_blocks, bytes.direct_blocks);
+            EXPECT_EQ(packed.wave_blocks, bytes.wave_blocks);
+            EXPECT_EQ(packed.totals.read_bytes, bytes.totals.read_bytes);
+        }
+    }
+}
+
+TEST(PlanBounds, ACutInsideAByteIsRefusedWithTheTensorsName) {
+    try {
+        plan_one(single(DType::f4, {6, 10}, 2), options_for({1, 2}, StrategyChoice::automatic, kMiB), 0);
+        FAIL() << "rows of 5 half-bytes were cut off";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::input);
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("weight"), HasSubstr("F4")));
+    }
+}
+
+TEST(PlanBounds, TotalsAreTheSumsOverReadsAndDeliveries) {
+    auto const model = mixed_model("model", 9, 2, 30);
+    for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
+        auto const plans = plan_all(model, options_for({2, 2}, strategy, kMiB));
+        for (auto const& plan : plans) {
+            std::uint64_t read = 0;
+            std::uint64_t requests = plan.direct.size();
+            std::uint64_t received = 0;
+            std::uint64_t messages = 0;
+            std::uint64_t stored = 0;
+            for (auto const& direct : plan.direct) { read += direct.range.size_bytes; }
+            for (auto const& wave : plan.waves) {
+                requests += wave.reads.size();
+                for (auto const& staged : wave.reads) { read += staged.range.size_bytes; }
+                for (auto const& delivery : wave.receives) {
+                    received += delivery.peer == plan.rank ? 0 : delivery.bytes;
+                    messages += delivery.peer == plan.rank ? 0 : 1;
+                }
+            }
+            for (auto const& tensor : model.parameters().list) { stored += model.expected(tensor.name, plan.mesh.tp_rank(plan.rank)).size(); }
+            EXPECT_EQ(plan.totals.read_bytes, read);
+            EXPECT_EQ(plan.totals.requests, requests);
+            EXPECT_EQ(plan.totals.received_bytes, received);
+            EXPECT_EQ(plan.totals.messages, messages);
+            EXPECT_EQ(plan.totals.needed_bytes, stored);
+            EXPECT_LE(plan.totals.over_read_bytes, read);
+            if (strategy == StrategyChoice::direct) { EXPECT_EQ(read - plan.totals.over_read_bytes, stored); }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace shardwise::test

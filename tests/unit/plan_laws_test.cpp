@@ -1,0 +1,229 @@
+// The laws of a plan, without MPI and without files: the plans of all ranks are carried out byte by byte in memory and
+// compared with conversions of whole tensors that are then cut.
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <shardwise/architecture.hpp>
+
+#include "support/plan_interpreter.hpp"
+#include "support/planning.hpp"
+
+namespace shardwise::test {
+namespace {
+
+constexpr std::uint64_t kMiB = 1ULL << 20U;
+
+struct Job {
+    Mesh mesh;
+    int random_cases;
+};
+
+/// Ranks alone, in odd numbers, as many as the largest test job, and replicas.
+constexpr Job kJobs[] = {{{1, 1}, 60}, {{1, 2}, 60}, {{1, 3}, 60}, {{1, 4}, 60}, {{1, 8}, 40}, {{2, 1}, 30}, {{2, 2}, 30}, {{2, 3}, 30}, {{2, 4}, 20}};
+
+constexpr StrategyChoice kStrategies[] = {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative};
+
+std::string describe(PlanOptions const& options) {
+    return fmt::format("dp {}, tp {}, strategy {}, staging {}", options.mesh.dp, options.mesh.tp, static_cast<int>(options.strategy), options.staging_bytes);
+}
+
+PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
+    PlanOptions options;
+    options.mesh = mesh;
+    options.strategy = strategy;
+    options.staging_bytes = staging_bytes;
+    return options;
+}
+
+/// Every rank holds what it should, and every byte of it was put in place once.
+void expect_right_tensors(TestModel const& model, std::span<Plan const> plans) {
+    auto const memories = interpret(plans, model.files());
+    for (std::size_t rank = 0; rank < plans.size(); ++rank) {
+        auto const& plan = plans[rank];
+        ASSERT_EQ(plan.tensors.size(), model.parameters().list.size());
+        for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+            auto const expected = model.expected(plan.tensors[i].name, plan.mesh.tp_rank(plan.rank));
+            auto const& held = memories[rank].tensors[i];
+            ASSERT_EQ(held.size(), expected.size()) << plan.tensors[i].name << " on rank " << rank;
+            auto const differs = std::mismatch(held.begin(), held.end(), expected.begin()).first - held.begin();
+            ASSERT_EQ(static_cast<std::size_t>(differs), held.size()) << plan.tensors[i].name << " on rank " << rank << " differs from that byte on";
+            auto const& writes = memories[rank].writes[i];
+            ASSERT_TRUE(std::all_of(writes.begin(), writes.end(), [](auto count) { return count == 1; }))
+                << plan.tensors[i].name << " on rank " << rank << " has bytes that were not put in place exactly once";
+        }
+    }
+}
+
+TEST(PlanLaws, CarriedOutPlansGiveTheCutOfTheConvertedWhole) {
+    std::uint32_t seed = 7;
+    for (auto const& job : kJobs) {
+        auto const model = mixed_model("model", ++seed, job.mesh.tp, job.random_cases);
+        for (auto const strategy : kStrategies) {
+            for (auto const staging : {1 * kMiB, 3 * kMiB, 64 * kMiB}) {
+                auto const options = options_for(job.mesh, strategy, staging);
+                SCOPED_TRACE(describe(options));
+                ASSERT_NO_FATAL_FAILURE(expect_right_tensors(model, plan_all(model, options)));
+            }
+        }
+    }
+}
+
+TEST(PlanLaws, FilesInTheCacheAndFilesOnDiskMixInOnePlan) {
+    auto const model = mixed_model("model", 3, 4, 20);
+    std::vector<FileFacts> facts(model.files().size());
+    facts[0].cached_fraction = 1;
+    auto const plans = plan_all(model, options_for({1, 4}, StrategyChoice::automatic, kMiB), facts);
+    EXPECT_FALSE(plans[0].direct.empty());
+    EXPECT_FALSE(plans[0].waves.empty());
+    expect_right_tensors(model, plans);
+}
+
+TEST(PlanLaws, ArchitecturesGiveTheParametersOfTheReference) {
+    using Maker = TestModel (*)(std::string const&, std::int64_t);
+    for (auto const& [name, make] : {std::pair<char const*, Maker>{"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}}) {
+        for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 2}, Mesh{1, 8}}) {
+            SCOPED_TRACE(fmt::format("{}, dp {}, tp {}", name, mesh.dp, mesh.tp));
+            auto const model = make("model", mesh.tp);
+            auto const architecture = Architecture::for_config(model.catalog().config_json());
+            for (auto const strategy : kStrategies) {
+                std::vector<Plan> plans;
+                for (std::int64_t rank = 0; rank < mesh.world(); ++rank) {
+                    plans.push_back(make_plan(model.catalog(), architecture, options_for(mesh, strategy, kMiB), rank));
+                }
+                ASSERT_NO_FATAL_FAILURE(expect_right_tensors(model, plans));
+            }
+        }
+    }
+}
+
+TEST(PlanLaws, PiecesOfAReplicaGroupTileEveryParameter) {
+    for (auto const tp : {1, 2, 3, 4, 8}) {
+        auto const model = mixed_model("model", 11, tp, 60);
+        auto const plans = plan_all(model, options_for({1, tp}, StrategyChoice::direct, kMiB));
+        for (std::size_t i = 0; i < plans[0].tensors.size(); ++i) {
+            auto const& tensor = plans[0].tensors[i];
+            auto const& placement = tensor.placement;
+            if (placement.kind == Placement::Kind::replicate) { continue; }
+            std::vector<std::int64_t> holders(static_cast<std::size_t>(tensor.global_shape[placement.dim]), 0);
+            for (auto const& plan : plans) {
+                std::int64_t held = 0;
+                for (auto const& range : held_ranges(placement, plan.rank)) {
+                    held += range.size();
+                    for (auto at = range.begin; at < range.end; ++at) { ++holders.at(static_cast<std::size_t>(at)); }
+                }
+                EXPECT_EQ(plan.tensors[i].local_shape[placement.dim], held);
+            }
+            std::vector<std::int64_t> expected;
+            for (auto const& block : placement.blocks) { expected.insert(expected.end(), static_cast<std::size_t>(block.size), block.repeat); }
+            EXPECT_EQ(holders, expected) << tensor.name << ", tp " << tp;
+        }
+    }
+}
+
+std::uint64_t read_bytes(std::span<Plan const> plans) {
+    std::uint64_t bytes = 0;
+    for (auto const& plan : plans) {
+        for (auto const& read : plan.direct) { bytes += read.range.size_bytes; }
+        for (auto const& wave : plan.waves) {
+            for (auto const& read : wave.reads) { bytes += read.range.size_bytes; }
+        }
+    }
+    return bytes;
+}
+
+TEST(PlanLaws, CooperativeReadingReadsEachNeededByteOnce) {
+    for (auto const& mesh : {Mesh{1, 2}, Mesh{1, 3}, Mesh{2, 2}, Mesh{1, 8}, Mesh{2, 4}}) {
+        auto const model = mixed_model("model", 5, mesh.tp, 30);
+        auto const bytes = read_bytes(plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB)));
+        auto const needed = model.needed_bytes(mesh.tp);
+        EXPECT_GE(bytes, needed);
+        EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(needed)) << "dp " << mesh.dp << ", tp " << mesh.tp;
+    }
+}
+
+TEST(PlanLaws, CooperativeReadingOfAWholeModelReadsNothingTwiceAndNothingElse) {
+    for (auto const& mesh : {Mesh{1, 2}, Mesh{1, 8}, Mesh{2, 3}}) {
+        auto const model = small_mixtral("model", mesh.tp);
+        auto const plans = plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB));
+        EXPECT_EQ(read_bytes(plans), model.catalog().tensor_bytes());
+    }
+}
+
+TEST(PlanLaws, DirectReadingOfCutsThatAreContiguousReadsEachByteOnce) {
+    ModelBuilder builder("model", 1);
+    for (int i = 0; i < 6; ++i) { builder.add(fmt::format("layer.{}", i), DType::bf16, {515, 333}); }
+    auto model = builder.finish();
+    for (int i = 0; i < 6; ++i) { model.add(fmt::format("layer.{}", i), model.leaf(fmt::format("layer.{}", i)), cut_along({515, 333}, 0, 4)); }
+    EXPECT_EQ(read_bytes(plan_all(model, options_for({1, 4}, StrategyChoice::direct, kMiB))), model.catalog().tensor_bytes());
+}
+
+/// A change to what a plan is made from.
+struct Change {
+    char const* what;
+    std::function<void(Catalog::Parts&, Parameters&, PlanOptions&)> apply;
+};
+
+std::vector<Change> changes() {
+    auto const options = [](auto edit) { return [=](Catalog::Parts&, Parameters&, PlanOptions& o) { edit(o); }; };
+    auto const parameters = [](auto edit) { return [=](Catalog::Parts&, Parameters& p, PlanOptions&) { edit(p.list); }; };
+    auto const catalog = [](auto edit) { return [=](Catalog::Parts& c, Parameters&, PlanOptions&) { edit(c); }; };
+    return {
+        {"tp and dp", options([](PlanOptions& o) { o.mesh = {4, 1}; })},
+        {"strategy", options([](PlanOptions& o) { o.strategy = StrategyChoice::direct; })},
+        {"staging", options([](PlanOptions& o) { o.staging_bytes = 4 * kMiB; })},
+        {"priority", options([](PlanOptions& o) { o.priority = {"large.rows"}; })},
+        {"name of a plan", options([](PlanOptions& o) { o.plan = "ep"; })},
+        {"name of a parameter", parameters([](auto& list) { list.back().name += "x"; })},
+        {"placement", parameters([](auto& list) { list.back().placement = {}; })},
+        {"unequal blocks", parameters([](auto& list) {
+             for (auto& p : list) {
+                 if (p.name == "large.blocks") { p.placement.blocks = {{100, 4, 1}, {150, 4, 1}}; }
+             }
+         })},
+        {"conversion alone", parameters([](auto& list) {
+             for (auto& p : list) {
+                 if (p.name == "large.heads") { p.value.inverse = true; }
+             }
+         })},
+        {"place of a tensor in its file", catalog([](Catalog::Parts& c) { c.tensors.back().begin -= 1; })},
+        {"name of a stored tensor", catalog([](Catalog::Parts& c) { c.tensors.back().name += "x"; })},
+        {"size of a file", catalog([](Catalog::Parts& c) { c.files.back().size_bytes += 1; })},
+    };
+}
+
+TEST(PlanLaws, EveryRankAndEveryRunHasTheSameDigest) {
+    for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 4}}) {
+        std::set<std::string> digests;
+        for (int run = 0; run < 2; ++run) {
+            auto const model = mixed_model("model", 5, mesh.tp, 10);
+            for (auto const& plan : plan_all(model, options_for(mesh, StrategyChoice::automatic, kMiB))) { digests.insert(plan.digest); }
+        }
+        EXPECT_EQ(digests.size(), 1U);
+        EXPECT_EQ(digests.begin()->size(), 32U);
+    }
+}
+
+TEST(PlanLaws, AnyOtherInputHasAnotherDigest) {
+    auto const model = mixed_model("model", 5, 4, 10);
+    auto const digest_with = [&](Change const& change) {
+        Catalog::Parts parts;
+        parts.files.assign(model.catalog().files().begin(), model.catalog().files().end());
+        parts.tensors.assign(model.catalog().tensors().begin(), model.catalog().tensors().end());
+        auto parameters = model.parameters();
+        auto options = options_for({1, 4}, StrategyChoice::cooperative, kMiB);
+        change.apply(parts, parameters, options);
+        return plan_parameters(Catalog(std::move(parts)), std::move(parameters), options, 0).digest;
+    };
+    std::map<std::string, std::string> seen = {{digest_with({"nothing", [](auto&, auto&, auto&) {}}), "nothing"}};
+    for (auto const& change : changes()) {
+        auto const [at, is_new] = seen.emplace(digest_with(change), change.what);
+        EXPECT_TRUE(is_new) << "changing " << change.what << " gives the same digest as changing " << at->second;
+    }
+}
+
+}  // namespace
+}  // namespace shardwise::test
