@@ -69,8 +69,8 @@ class Communicator {
     /// True once any rank has raised the alarm. Not collective, cheap.
     virtual bool is_alarm_raised() = 0;
 
-    /// Forgets every alarm raised so far, so that the ranks can work together again. To be called by all ranks once they
-    /// have agreed on the failure.
+    /// Forgets every alarm raised so far, so that the ranks can work together again. To be called by all ranks once
+    /// they have agreed on the failure.
     virtual void clear_alarm() = 0;
 
     /// Longest wait from now on. Not collective.

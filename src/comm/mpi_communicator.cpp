@@ -25,7 +25,8 @@ int int_count(std::size_t bytes) {
 class MpiAgreement final : public Agreement {
    public:
     MpiAgreement(MPI_Comm comm, std::int64_t own) : values_(std::make_unique<Values>(Values{own, kNoFailure})) {
-        check_mpi(MPI_Iallreduce(&values_->own, &values_->least, 1, MPI_INT64_T, MPI_MIN, comm, &request_), "join an agreement");
+        check_mpi(MPI_Iallreduce(&values_->own, &values_->least, 1, MPI_INT64_T, MPI_MIN, comm, &request_),
+                  "join an agreement");
     }
     MpiAgreement(MpiAgreement const&) = delete;
     MpiAgreement& operator=(MpiAgreement const&) = delete;

@@ -104,7 +104,7 @@ class MpiTransport final : public Transport {
     }
 
     MpiCommunicator& communicator_;
-    Comm comm_;  ///< this transport's alone: messages that a failed load leaves behind must not meet those of the next one
+    Comm comm_;  ///< this transport's alone: messages that a failed load leaves behind must not meet the next one's
     OutboxSpec spec_;
     std::unique_ptr<SharedWindow> window_;
     std::vector<int> node_rank_of_;  ///< -1: on another node, or memory is not shared

@@ -7,8 +7,9 @@ namespace shardwise {
 /// Lanes that read for themselves have room for one request each; it comes out of the same share of the staging memory.
 DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes)
     : plan_(plan), readers_(readers), lanes_(lanes), buffer_of_(plan.direct.size(), kNoBuffer) {
-    bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(),
-                                        [&](DirectRead const& read) { return readers.inline_reader_of(read.range.file) != nullptr; });
+    bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(), [&](DirectRead const& read) {
+        return readers.inline_reader_of(read.range.file) != nullptr;
+    });
     buffer_count_ = plan.direct_buffers - (has_inline ? static_cast<std::uint32_t>(lanes.threads()) : 0);
     for (std::uint32_t i = buffer_count_; i-- > 0;) { free_buffers_.push_back(i); }
 }

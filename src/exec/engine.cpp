@@ -92,7 +92,8 @@ void Materialization::Engine::start(ReaderHook const& hook) {
 
 /// As many as asked for or as there are cores, but their rooms must leave a buffer for reads that go on by themselves.
 std::size_t Materialization::Engine::lane_count() const {
-    auto const wanted = options_.lanes > 0 ? options_.lanes : std::min(usable_cores(communicator_.layout().neighbours.size()), kMostLanes);
+    auto const cores = usable_cores(communicator_.layout().neighbours.size());
+    auto const wanted = options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes);
     return std::min<std::size_t>(wanted, plan_.direct_buffers - 1);
 }
 

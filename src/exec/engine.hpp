@@ -78,8 +78,8 @@ class Materialization::Engine {
     std::size_t next_result_ = 0;  ///< of reads_, not yet taken in
     std::vector<PlaceDone> copies_;
 
-    // In this order, for a load that is dropped half-way: first the copying threads end, which may be using readers, then
-    // the reads, which land in memory of the flows.
+    // In this order, for a load that is dropped half-way: first the copying threads end, which may be using readers,
+    // then the reads, which land in memory of the flows.
     std::unique_ptr<Transport> transport_;
     std::unique_ptr<WaveFlow> waves_;
     std::unique_ptr<DirectFlow> direct_;

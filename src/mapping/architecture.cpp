@@ -27,6 +27,7 @@ std::vector<ArchitectureData> const& known_architectures() {
         for (auto const& config : embedded_configs()) {
             if (config.name != kLegacyFile) {
                 parsed.push_back(parse_architecture(std::string(config.json), std::string(config.name)));
+                parsed.back().is_built_in = true;
             }
         }
         return parsed;
@@ -34,7 +35,7 @@ std::vector<ArchitectureData> const& known_architectures() {
     return known;
 }
 
-/// The renames that apply to every checkpoint, after the architecture's own.
+/// The renames that come after every architecture's own.
 std::vector<Transform> legacy_transforms() {
     for (auto const& config : embedded_configs()) {
         if (config.name == kLegacyFile) {
@@ -44,10 +45,10 @@ std::vector<Transform> legacy_transforms() {
     return {};
 }
 
-EmbeddedConfig const& embedded_file(std::string const& name) {
-    auto const configs = embedded_configs();
-    return *std::find_if(configs.begin(), configs.end(),
-                         [&](EmbeddedConfig const& config) { return config.name == name; });
+/// With the legacy renames, which apply to every checkpoint.
+std::shared_ptr<ArchitectureData const> complete(ArchitectureData data) {
+    for (auto& transform : legacy_transforms()) { data.transforms.push_back(std::move(transform)); }
+    return std::make_shared<ArchitectureData const>(std::move(data));
 }
 
 bool contains(std::vector<std::string> const& list, std::string const& item) {
@@ -76,9 +77,7 @@ bool is_file_name(std::string const& text) { return text.find('/') != std::strin
 }  // namespace
 
 Architecture Architecture::parse(std::string const& json, std::string const& origin) {
-    auto data = parse_architecture(json, origin);
-    for (auto& transform : legacy_transforms()) { data.transforms.push_back(std::move(transform)); }
-    return Architecture(std::make_shared<ArchitectureData const>(std::move(data)));
+    return Architecture(complete(parse_architecture(json, origin)));
 }
 
 Architecture Architecture::load(std::string const& name_or_file) {
@@ -86,7 +85,7 @@ Architecture Architecture::load(std::string const& name_or_file) {
     auto const* found = find_known(
         [&](auto const& data) { return data.family == name_or_file || contains(data.model_types, name_or_file); });
     if (found == nullptr) { refuse_unknown("architecture", name_or_file); }
-    return parse(std::string(embedded_file(found->origin).json), found->origin);
+    return Architecture(complete(*found));
 }
 
 Architecture Architecture::for_config(std::string const& config_json) {
@@ -103,7 +102,7 @@ Architecture Architecture::for_config(std::string const& config_json) {
         refuse("config.json names no 'model_type'; name an architecture with --arch");
     }
     if (found == nullptr) { refuse_unknown("config.json: model_type", config.model_type()); }
-    return parse(std::string(embedded_file(found->origin).json), found->origin);
+    return Architecture(complete(*found));
 }
 
 std::vector<std::string> Architecture::known_model_types() {
@@ -168,10 +167,9 @@ ParallelPlan flatten_plan(ArchitectureData const& data, std::string const& name)
         refuse(fmt::format("{} has no plan '{}'; it has {}", data.origin, name, fmt::join(names, ", ")));
     }
     ParallelPlan flat = found->second;
-    constexpr std::string_view kEmbedding = "embed_tokens";
     if (flat.extends.empty()) {
         // The embedding is cut with the layers, as in the reference, whose plans do not spell it out.
-        if (!flat.base.empty()) { flat.base.try_emplace(std::string(kEmbedding), PlacementRule{Cut::first, 0, {}}); }
+        if (!flat.base.empty()) { flat.base.try_emplace(std::string(kEmbeddingModule), PlacementRule{Cut::first, 0, {}}); }
         return flat;
     }
     auto const extended = flatten_plan(data, flat.extends);

@@ -12,7 +12,8 @@
 namespace shardwise {
 
 struct ArchitectureData {
-    std::string origin;  ///< file name, for messages
+    std::string origin;        ///< file name, for messages
+    bool is_built_in = false;  ///< shared by a family: not every rule need apply to every model
     std::string family;
     std::vector<std::string> model_types;
     std::vector<std::string> model_classes;

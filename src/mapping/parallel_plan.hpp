@@ -47,6 +47,9 @@ struct PlacementRule {
     std::vector<Block> blocks;   ///< packed
 };
 
+/// The embedding, which is cut with the layers even where a plan does not name it.
+inline constexpr std::string_view kEmbeddingModule = "embed_tokens";
+
 /// Rules of one plan. Names have `*` for every number: "layers.*.mlp.up_proj".
 struct ParallelPlan {
     std::string extends;                        ///< plan whose rules hold where this one has none

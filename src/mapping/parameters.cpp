@@ -84,6 +84,26 @@ class CutHeads {
     std::set<std::string> found_;
 };
 
+/// Rules that would cut something but fit no parameter: after a typing error every rank would hold the whole of it.
+/// Known architectures share their rules with models that lack a part, so this is for descriptions of one's own.
+std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan const& plan, std::string const& plan_name,
+                                    std::set<std::string> names) {
+    if (data.is_built_in) { return {}; }
+    for (auto const& [dependent, source] : data.tied) { names.insert({dependent, source}); }
+    std::set<PlacementRule const*> used;
+    for (auto const& name : names) { used.insert(find_in_plan(plan, data.base, name).rule); }
+    std::vector<std::string> idle;
+    for (auto const* rules : {&plan.base, &plan.head}) {
+        for (auto const& [name, rule] : *rules) {
+            bool const is_implicit = rules == &plan.base && name == kEmbeddingModule;
+            if (rule.cut != Cut::none && !is_implicit && !used.contains(&rule)) { idle.push_back(name); }
+        }
+    }
+    if (idle.empty()) { return {}; }
+    return {fmt::format("{}: no parameter fits these rules of plan {}, so they cut nothing: {}", data.origin, plan_name,
+                        fmt::join(idle, ", "))};
+}
+
 void check_divisible(Parameter const& parameter) {
     for (auto const& block : parameter.placement.blocks) {
         if (block.size % block.parts == 0) { continue; }
@@ -142,6 +162,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     }
     if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
     result.warnings = cut_heads.warnings();
+    std::ranges::move(idle_rules(data, plan, options.plan, stored), std::back_inserter(result.warnings));
     return result;
 }
 
