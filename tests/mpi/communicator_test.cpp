@@ -19,10 +19,14 @@ using ::testing::StartsWith;
 
 TEST(Communicator, GathersMessagesOfAnyLengthByRank) {
     auto const world = make_world();
-    auto const message_of = [](int rank) { return std::string(static_cast<std::size_t>(rank * 1003), static_cast<char>('a' + rank)); };
+    auto const message_of = [](int rank) {
+        return std::string(static_cast<std::size_t>(rank * 1003), static_cast<char>('a' + rank));
+    };
     auto const texts = gather_texts(*world, message_of(world->rank()));
     ASSERT_EQ(texts.size(), static_cast<std::size_t>(world->size()));
-    for (int rank = 0; rank < world->size(); ++rank) { EXPECT_EQ(texts[static_cast<std::size_t>(rank)], message_of(rank)); }
+    for (int rank = 0; rank < world->size(); ++rank) {
+        EXPECT_EQ(texts[static_cast<std::size_t>(rank)], message_of(rank));
+    }
 }
 
 TEST(Communicator, GathersNothingFromAll) {
@@ -131,7 +135,9 @@ TEST(Together, OfSeveralFailuresTheLowestRanksIsTold) {
     auto const world = make_world();
     try {
         together(*world, [&] {
-            if (world->rank() >= world->size() / 2) { throw Error(Errc::io, fmt::format("rank {} cannot read", world->rank())); }
+            if (world->rank() >= world->size() / 2) {
+                throw Error(Errc::io, fmt::format("rank {} cannot read", world->rank()));
+            }
         });
         FAIL() << "the failure was lost";
     } catch (Error const& error) { EXPECT_EQ(error.what(), fmt::format("rank {} cannot read", world->size() / 2)); }

@@ -31,7 +31,9 @@ Ending ending_of(Context& context, std::function<void()> const& load) {
         ending.text = "no error";
     } catch (Error const& error) { ending = {error.code(), error.rank(), error.what()}; }
     auto const own = fmt::format("{}|{}|{}", static_cast<int>(ending.code), ending.rank, ending.text);
-    for (auto const& other : gather_texts(context.communicator(), own)) { EXPECT_EQ(other, own) << "ranks ended differently"; }
+    for (auto const& other : gather_texts(context.communicator(), own)) {
+        EXPECT_EQ(other, own) << "ranks ended differently";
+    }
     EXPECT_NE(ending.text, "no error");
     return ending;
 }
@@ -45,7 +47,9 @@ void expect_a_fresh_load_works(TestModel const& model, Way const& way, Context& 
 std::vector<Storage> queued_storages() {
     std::vector<Storage> result;
     for (auto const& storage : storages()) {
-        if (!storage.is_cached && storage.choice != ReaderChoice::mmap && !storage.allows_direct) { result.push_back(storage); }
+        if (!storage.is_cached && storage.choice != ReaderChoice::mmap && !storage.allows_direct) {
+            result.push_back(storage);
+        }
     }
     return result;
 }
@@ -55,7 +59,9 @@ std::vector<Way> faulty_ways(int ranks) {
     std::vector<Way> result;
     for (auto const& storage : queued_storages()) {
         for (auto const& network : networks(ranks)) {
-            for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) { result.push_back({storage, network, strategy}); }
+            for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
+                result.push_back({storage, network, strategy});
+            }
         }
     }
     return result;
@@ -64,7 +70,9 @@ std::vector<Way> faulty_ways(int ranks) {
 ReaderHook fail_at(Plan const& plan, std::uint64_t nth) {
     return [&plan, nth](ReaderSet& readers) {
         for (auto const kind : {ReaderKind::uring, ReaderKind::pread}) {
-            if (auto reader = readers.take(kind)) { readers.replace(kind, std::make_unique<FaultyReader>(std::move(reader), plan.files, nth)); }
+            if (auto reader = readers.take(kind)) {
+                readers.replace(kind, std::make_unique<FaultyReader>(std::move(reader), plan.files, nth));
+            }
         }
     };
 }
@@ -85,7 +93,8 @@ TEST(Faults, AReadThatFailsOnOneRankEndsAllWithItsError) {
             auto const failing = static_cast<int>(case_number++) % context.size();
             SCOPED_TRACE(fmt::format("{}, rank {} fails {} third(s) on", describe(way), failing, part));
             auto const nth = std::max<std::uint64_t>(1, plan.totals.requests) * static_cast<std::uint64_t>(part) / 3;
-            auto const hook = context.rank() == failing ? fail_at(plan, std::min(nth, plan.totals.requests - 1)) : ReaderHook{};
+            auto const hook =
+                context.rank() == failing ? fail_at(plan, std::min(nth, plan.totals.requests - 1)) : ReaderHook{};
             auto const ending = ending_of(context, [&] { start(plan, way, context, hook).wait(); });
             EXPECT_EQ(ending.code, Errc::io);
             EXPECT_EQ(ending.rank, failing);
@@ -110,7 +119,9 @@ TEST(Faults, ReadsThatFailOnSeveralRanksEndAllWithOneOfTheirErrors) {
 }
 
 TEST(Faults, AFailureComesOutOfNextToo) {
-    Way const way = {{"pread", ReaderChoice::pread, false, false}, {"automatic", 0, TransportChoice::automatic}, StrategyChoice::cooperative};
+    Way const way = {{"pread", ReaderChoice::pread, false, false},
+                     {"automatic", 0, TransportChoice::automatic},
+                     StrategyChoice::cooperative};
     auto context = make_job(way.network);
     auto const& model = model_on_disk(context.size());
     auto const plan = plan_for(model, way, context);
@@ -142,15 +153,20 @@ std::string half_of(std::string const& path) {
 std::vector<Damage> damages() {
     return {
         {"missing", [](FileRecord& file) { file.path += ".gone"; }, Errc::io, "No such file"},
-        {"shorter than its header says", [](FileRecord& file) { file.path = half_of(file.path); }, Errc::input, "its header was read when it had"},
+        {"shorter than its header says", [](FileRecord& file) { file.path = half_of(file.path); }, Errc::input,
+         "its header was read when it had"},
         {"shorter than when it was opened",
          [](FileRecord& file) {
              file.path = half_of(file.path);
              file.size_bytes = std::filesystem::file_size(file.path);
          },
          Errc::input, "the file ends there"},
-        // Reads of this file at the offsets of tensors, where no memory is mapped, are refused with EIO by the kernel itself.
-        {"unreadable", [](FileRecord& file) { file = {"/proc/self/mem", 0, 0}; }, Errc::io, "Input/output error"},
+        // The kernel itself refuses reads of this file with EIO at the offsets of tensors: no memory is mapped there.
+        {"unreadable",
+         [](FileRecord& file) {
+             file = {"/proc/self/mem", 0, 0};
+         },
+         Errc::io, "Input/output error"},
     };
 }
 
@@ -186,7 +202,8 @@ TEST(Faults, ADamagedFileOnOneRankEndsAllWithItsName) {
 
 TEST(Faults, AMappedFileThatIsMissingOrShortOnOneRankEndsAllWithItsName) {
     for (auto const& damage : {damages()[0], damages()[1]}) {
-        Way const way = {{"mmap", ReaderChoice::mmap, false, false}, networks(world_size()).back(), StrategyChoice::cooperative};
+        Way const way = {
+            {"mmap", ReaderChoice::mmap, false, false}, networks(world_size()).back(), StrategyChoice::cooperative};
         auto context = make_job(way.network);
         auto const& model = model_on_disk(context.size());
         auto plan = plan_for(model, way, context);
@@ -222,7 +239,8 @@ TEST(Faults, DifferentPlansAreRefusedBeforeAnythingIsRead) {
     if (context.rank() == context.size() - 1) { plan.digest = std::string(32, '0'); }
     auto const ending = ending_of(context, [&] { start(plan, way, context).wait(); });
     EXPECT_EQ(ending.code, Errc::peer);
-    EXPECT_THAT(ending.text, AllOf(HasSubstr(right), HasSubstr(std::string(32, '0')), HasSubstr(fmt::format("0 and {}", context.size() - 1))));
+    EXPECT_THAT(ending.text, AllOf(HasSubstr(right), HasSubstr(std::string(32, '0')),
+                                   HasSubstr(fmt::format("0 and {}", context.size() - 1))));
     expect_a_fresh_load_works(model, way, context);
 }
 

@@ -1,5 +1,5 @@
-// The law of equality with real files and real ranks: in whichever way a checkpoint is loaded, every rank holds the cut of
-// the converted whole, bit for bit; and what the report says was counted.
+// The law of equality with real files and real ranks: in whichever way a checkpoint is loaded, every rank holds the cut
+// of the converted whole, bit for bit; and what the report says was counted.
 #include <numeric>
 #include <thread>
 
@@ -22,9 +22,12 @@ std::vector<Way> ways() {
     std::vector<Way> all;
     for (auto const& storage : storages()) {
         for (auto const& network : networks(world_size())) {
-            for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
+            for (auto const strategy :
+                 {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
                 for (auto const staging : {1ULL << 20U, 16ULL << 20U}) {
-                    for (std::int64_t dp = 1; dp <= 2 && world_size() % dp == 0; ++dp) { all.push_back({storage, network, strategy, staging, dp, all.size() % 3}); }
+                    for (std::int64_t dp = 1; dp <= 2 && world_size() % dp == 0; ++dp) {
+                        all.push_back({storage, network, strategy, staging, dp, all.size() % 3});
+                    }
                 }
             }
         }
@@ -47,8 +50,9 @@ void expect_counted(LoadReport const& report, Plan const& plan, Way const& way) 
         EXPECT_EQ(report.read_bytes, plan.totals.read_bytes);
         EXPECT_EQ(report.requests, plan.totals.requests);
     }
-    auto const by_reader = std::accumulate(report.readers.begin(), report.readers.end(), std::uint64_t{0},
-                                           [](std::uint64_t sum, ReaderBytes const& reader) { return sum + reader.bytes; });
+    auto const by_reader =
+        std::accumulate(report.readers.begin(), report.readers.end(), std::uint64_t{0},
+                        [](std::uint64_t sum, ReaderBytes const& reader) { return sum + reader.bytes; });
     EXPECT_EQ(by_reader, report.read_bytes);
     EXPECT_NEAR(report.seconds.read + report.seconds.exchange + report.seconds.place, report.seconds.total, 1e-6);
 }
@@ -89,7 +93,8 @@ TEST(Engine, TensorsComeInPlanOrderEachComplete) {
             ASSERT_EQ(tensor->info->name, planned.name);
             ASSERT_EQ(reinterpret_cast<std::uintptr_t>(tensor->bytes.data()) % kStoreAlignment, 0U);
             auto const expected = model.expected(planned.name, context.rank());
-            ASSERT_TRUE(std::ranges::equal(tensor->bytes, expected)) << planned.name << " was handed out before it was complete";
+            ASSERT_TRUE(std::ranges::equal(tensor->bytes, expected))
+                << planned.name << " was handed out before it was complete";
         }
         EXPECT_FALSE(load.next().has_value());
         EXPECT_EQ(difference(load.wait(), plan, model), "");
@@ -140,7 +145,7 @@ TEST(Engine, SeveralLoadsUseTheSameRanksOneAfterTheOther) {
 
 /// Counts what comes out of a reader, apart from what the reader says of itself.
 class CountingReader final : public Reader {
-   public:
+ public:
     CountingReader(std::unique_ptr<Reader> inner, ReadCounters& seen) : inner_(std::move(inner)), seen_(seen) {}
 
     bool has_room() const noexcept override { return inner_->has_room(); }
@@ -156,7 +161,7 @@ class CountingReader final : public Reader {
     }
     ReadCounters counters() const noexcept override { return inner_->counters(); }
 
-   private:
+ private:
     std::unique_ptr<Reader> inner_;
     ReadCounters& seen_;
 };
@@ -206,7 +211,8 @@ TEST(Engine, CooperativeReadsOfAllRanksAddUpToTheBytesNeeded) {
 
 TEST(Engine, StagingStaysInTheBudgetWithManyLanesAndMixedReaders) {
     for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct}) {
-        Way way = {{"half cached", ReaderChoice::automatic, false, false}, {"automatic", 0, TransportChoice::automatic}};
+        Way way = {{"half cached", ReaderChoice::automatic, false, false},
+                   {"automatic", 0, TransportChoice::automatic}};
         way.strategy = strategy;
         way.lanes = 16;
         auto context = make_job(way.network);

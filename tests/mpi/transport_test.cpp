@@ -20,8 +20,9 @@ struct Setting {
     int ranks_per_node;
     TransportChoice choice;
 };
-constexpr Setting kSettings[] = {{0, TransportChoice::automatic}, {0, TransportChoice::shm}, {0, TransportChoice::mpi},
-                                 {1, TransportChoice::automatic}, {2, TransportChoice::automatic}, {3, TransportChoice::mpi}};
+constexpr Setting kSettings[] = {{0, TransportChoice::automatic}, {0, TransportChoice::shm},
+                                 {0, TransportChoice::mpi},       {1, TransportChoice::automatic},
+                                 {2, TransportChoice::automatic}, {3, TransportChoice::mpi}};
 
 constexpr OutboxSpec kOutboxes = {3, 8192};
 
@@ -91,7 +92,8 @@ TEST(Transport, NeighboursSeeWhatLiesInOutboxes) {
             for (int rank = 0; rank < world->size(); ++rank) {
                 if (!transport->shares_memory_with(rank)) { continue; }
                 for (std::uint32_t index = 0; index < kOutboxes.count; ++index) {
-                    EXPECT_TRUE(std::ranges::equal(transport->outbox_of(rank, index), filled(rank, key(index), kOutboxes.bytes)))
+                    EXPECT_TRUE(std::ranges::equal(transport->outbox_of(rank, index),
+                                                   filled(rank, key(index), kOutboxes.bytes)))
                         << "outbox " << index << " of rank " << rank;
                 }
             }
@@ -105,13 +107,16 @@ TEST(Transport, MessagesOfAnySizeArriveWholeAndInOrder) {
     for (auto const& setting : kSettings) {
         auto const world = make_world(setting.ranks_per_node);
         auto const transport = make(*world, setting);
-        std::map<std::uint64_t, std::pair<std::vector<std::byte>, std::vector<std::byte>>> incoming;  // by id: room, expected
+        std::map<std::uint64_t, std::pair<std::vector<std::byte>, std::vector<std::byte>>>
+            incoming;  // by id: room, expected
         std::vector<std::vector<std::byte>> outgoing;
         for (int peer = 0; peer < world->size(); ++peer) {
             if (peer == world->rank()) { continue; }
             for (std::uint64_t i = 0; i < std::size(kSizes); ++i) {
                 auto const id = static_cast<std::uint64_t>(peer) * 100 + i;
-                auto const at = incoming.emplace(id, std::pair(std::vector<std::byte>(kSizes[i]), filled(peer, i, kSizes[i]))).first;
+                auto const at =
+                    incoming.emplace(id, std::pair(std::vector<std::byte>(kSizes[i]), filled(peer, i, kSizes[i])))
+                        .first;
                 transport->receive(peer, at->second.first, id);
                 outgoing.push_back(filled(world->rank(), i, kSizes[i]));
                 transport->send(peer, outgoing.back());
@@ -142,7 +147,9 @@ TEST(Transport, ManySmallMessagesKeepTheirOrder) {
         transport->send(next, std::as_bytes(std::span(sent).subspan(i, 1)));
     }
     EXPECT_EQ(drain(*world, *transport).size(), kCount);
-    for (std::uint64_t i = 0; i < kCount; ++i) { ASSERT_EQ(received[i], static_cast<std::uint64_t>(before) * 1'000'000 + i); }
+    for (std::uint64_t i = 0; i < kCount; ++i) {
+        ASSERT_EQ(received[i], static_cast<std::uint64_t>(before) * 1'000'000 + i);
+    }
 }
 
 TEST(Transport, MessagesThatAFailedLoadLeftBehindDoNotMeetTheNextOnes) {

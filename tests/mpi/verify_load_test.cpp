@@ -1,11 +1,11 @@
-// Checkpoints of known architectures loaded through their rules, and the check that ranks hold what the checkpoint says.
+// Checkpoints of known architectures loaded through their rules, and the check that ranks hold what the checkpoint
+// says.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include "support/loading.hpp"
 #include <shardwise/shardwise.hpp>
 #include <shardwise/verify.hpp>
-
-#include "support/loading.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -13,7 +13,8 @@ namespace {
 using ::testing::HasSubstr;
 
 using Maker = TestModel (*)(std::string const&, std::int64_t);
-constexpr std::pair<char const*, Maker> kModels[] = {{"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}};
+constexpr std::pair<char const*, Maker> kModels[] = {
+    {"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}};
 
 /// A model on disk, opened, planned and loaded as a program does it.
 struct Loaded {
@@ -93,7 +94,9 @@ TEST(VerifyLoad, SeesElementsOfARankThatChangedPlaces) {
     auto context = Context(make_world());
     Loaded const loaded(context, small_mixtral, options_for(context, 1));
     auto const victim = *loaded.store.find("model.layers.0.mlp.experts.down_proj");
-    if (context.rank() == 0) { std::swap_ranges(victim.bytes.begin(), victim.bytes.begin() + 2, victim.bytes.end() - 2); }
+    if (context.rank() == 0) {
+        std::swap_ranges(victim.bytes.begin(), victim.bytes.begin() + 2, victim.bytes.end() - 2);
+    }
     EXPECT_THROW(loaded.verify(context), Error);
 }
 

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 /// Folders that this process made.
 class Folders {
-   public:
+ public:
     ~Folders() {
         for (auto const& folder : made_) {
             std::error_code ignored;
@@ -33,7 +33,7 @@ class Folders {
         return path;
     }
 
-   private:
+ private:
     std::vector<std::string> made_;
 };
 
@@ -62,7 +62,9 @@ std::vector<Storage> storages() {
 
 std::vector<Network> networks(int ranks) {
     if (ranks == 1) { return {{"alone", 0, TransportChoice::automatic}}; }
-    std::vector<Network> result = {{"shared memory", 0, TransportChoice::shm}, {"messages", 0, TransportChoice::mpi}, {"a rank a node", 1, TransportChoice::automatic}};
+    std::vector<Network> result = {{"shared memory", 0, TransportChoice::shm},
+                                   {"messages", 0, TransportChoice::mpi},
+                                   {"a rank a node", 1, TransportChoice::automatic}};
     if (ranks > 2) { result.push_back({"two ranks a node", 2, TransportChoice::automatic}); }
     return result;
 }
@@ -88,14 +90,19 @@ TestModel const& model_on_disk(std::int64_t tp) {
     return model;
 }
 
-Context make_job(Network const& network) { return Context(make_world(network.ranks_per_node)); }
+Context make_job(Network const& network) {
+    return Context(make_world(network.ranks_per_node));
+}
 
 Plan plan_for(TestModel const& model, Way const& way, Context const& context, std::vector<FileFacts> facts) {
     PlanOptions options;
     options.mesh = {way.dp, context.size() / way.dp};
     options.strategy = way.strategy;
     options.staging_bytes = way.staging_bytes;
-    if (facts.empty()) { facts.assign(model.files().size(), {way.storage.is_cached ? 1.0 : 0.0, false, way.storage.allows_direct, "test"}); }
+    if (facts.empty()) {
+        facts.assign(model.files().size(),
+                     {way.storage.is_cached ? 1.0 : 0.0, false, way.storage.allows_direct, "test"});
+    }
     return plan_parameters(model.catalog(), model.parameters(), options, context.rank(), facts);
 }
 
@@ -113,9 +120,13 @@ std::string difference(ParameterStore const& store, Plan const& plan, TestModel 
     for (std::size_t i = 0; i < store.size(); ++i) {
         auto const held = store[i];
         auto const& right = model.expected(held.info->name, plan.mesh.tp_rank(plan.rank));
-        if (held.bytes.size() != right.size()) { return fmt::format("{} has {} B instead of {}", held.info->name, held.bytes.size(), right.size()); }
+        if (held.bytes.size() != right.size()) {
+            return fmt::format("{} has {} B instead of {}", held.info->name, held.bytes.size(), right.size());
+        }
         auto const at = std::mismatch(right.begin(), right.end(), held.bytes.begin()).first - right.begin();
-        if (static_cast<std::size_t>(at) < right.size()) { return fmt::format("{} differs from byte {} of {} on", held.info->name, at, right.size()); }
+        if (static_cast<std::size_t>(at) < right.size()) {
+            return fmt::format("{} differs from byte {} of {} on", held.info->name, at, right.size());
+        }
     }
     return {};
 }

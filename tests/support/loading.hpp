@@ -7,11 +7,10 @@
 #include <string>
 #include <vector>
 
-#include <shardwise/materialize.hpp>
-
 #include "exec/engine.hpp"
 #include "support/mpi_world.hpp"
 #include "support/test_model.hpp"
+#include <shardwise/materialize.hpp>
 
 namespace shardwise::test {
 
@@ -41,8 +40,8 @@ struct Way {
 };
 std::string describe(Way const& way);
 
-/// All storages that work here (without io_uring where it is not allowed, which is printed), and all networks that make a
-/// difference for @p ranks.
+/// All storages that work here (without io_uring where it is not allowed, which is printed), and all networks that make
+/// a difference for @p ranks.
 std::vector<Storage> storages();
 std::vector<Network> networks(int ranks);
 

@@ -1,5 +1,5 @@
-// main of tests that run under mpirun: rank 0 prints, the others only what fails. A rank whose test failed ends the whole
-// job: the others would wait for it in vain.
+// main of tests that run under mpirun: rank 0 prints, the others only what fails. A rank whose test failed ends the
+// whole job: the others would wait for it in vain.
 #include <cstdio>
 
 #include <gmock/gmock.h>
@@ -9,12 +9,13 @@
 namespace {
 
 class RankListener final : public testing::EmptyTestEventListener {
-   public:
+ public:
     explicit RankListener(int rank) : rank_(rank) {}
 
     void OnTestPartResult(testing::TestPartResult const& result) override {
         if (!result.failed() || rank_ == 0) { return; }
-        std::fprintf(stderr, "rank %d: %s:%d: %s\n", rank_, result.file_name() != nullptr ? result.file_name() : "?", result.line_number(), result.message());
+        std::fprintf(stderr, "rank %d: %s:%d: %s\n", rank_, result.file_name() != nullptr ? result.file_name() : "?",
+                     result.line_number(), result.message());
     }
 
     void OnTestEnd(testing::TestInfo const& info) override {
@@ -24,7 +25,7 @@ class RankListener final : public testing::EmptyTestEventListener {
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
 
-   private:
+ private:
     int rank_;
 };
 

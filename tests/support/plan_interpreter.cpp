@@ -14,7 +14,9 @@ using Bytes = std::vector<std::byte>;
 /// A slot knows which of its bytes were read.
 using Slot = std::vector<std::optional<std::byte>>;
 
-[[noreturn]] void contradiction(std::string const& text) { throw std::runtime_error(text); }
+[[noreturn]] void contradiction(std::string const& text) {
+    throw std::runtime_error(text);
+}
 
 /// Blocks of a list, taken out by hand so that a range beyond the end is noticed.
 std::vector<CopyBlock> part_of(std::vector<CopyBlock> const& blocks, BlockRange range) {
@@ -34,7 +36,9 @@ void read_directly(Plan const& plan, std::span<Bytes const> files, RankMemory& m
         for (auto const& block : part_of(plan.direct_blocks, block_range)) {
             for (auto const& [source, target, bytes] : runs_of(block)) {
                 if (source + bytes > range.size_bytes) { contradiction("a block takes bytes from beyond its read"); }
-                for (std::uint64_t i = 0; i < bytes; ++i) { put(memory, block.tensor, target + i, files[range.file].at(range.begin + source + i)); }
+                for (std::uint64_t i = 0; i < bytes; ++i) {
+                    put(memory, block.tensor, target + i, files[range.file].at(range.begin + source + i));
+                }
             }
         }
     }
@@ -44,7 +48,9 @@ void read_directly(Plan const& plan, std::span<Bytes const> files, RankMemory& m
 Slot read_stripe(Plan const& plan, Wave const& wave, std::span<Bytes const> files) {
     Slot slot(plan.slot_bytes);
     for (auto const& [range, slot_offset] : wave.reads) {
-        if (range.begin % kSlotAlignment != slot_offset % kSlotAlignment) { contradiction("a read lands where direct I/O cannot put it"); }
+        if (range.begin % kSlotAlignment != slot_offset % kSlotAlignment) {
+            contradiction("a read lands where direct I/O cannot put it");
+        }
         if (range.size_bytes > plan.request_bytes) { contradiction("a staged read is longer than a request may be"); }
         for (std::uint64_t i = 0; i < range.size_bytes; ++i) {
             if (slot.at(slot_offset + i)) { contradiction("two reads land in one place"); }
@@ -68,25 +74,31 @@ void unpack(std::vector<CopyBlock> const& blocks, Bytes const& message, RankMemo
     std::size_t next = 0;
     for (auto const& block : blocks) {
         for (auto const& run : runs_of(block)) {
-            for (std::uint64_t i = 0; i < run.bytes; ++i) { put(memory, block.tensor, run.target + i, message.at(next++)); }
+            for (std::uint64_t i = 0; i < run.bytes; ++i) {
+                put(memory, block.tensor, run.target + i, message.at(next++));
+            }
         }
     }
     if (next != message.size()) { contradiction("a message is longer than what is taken out of it"); }
 }
 
 Delivery const* find_peer(std::vector<Delivery> const& deliveries, std::int64_t peer) {
-    auto const found = std::find_if(deliveries.begin(), deliveries.end(), [&](Delivery const& d) { return d.peer == peer; });
+    auto const found =
+        std::find_if(deliveries.begin(), deliveries.end(), [&](Delivery const& d) { return d.peer == peer; });
     return found == deliveries.end() ? nullptr : &*found;
 }
 
 void check_order(std::vector<Delivery> const& deliveries) {
     for (std::size_t i = 1; i < deliveries.size(); ++i) {
-        if (deliveries[i - 1].peer >= deliveries[i].peer) { contradiction("deliveries are not in the order of their peers"); }
+        if (deliveries[i - 1].peer >= deliveries[i].peer) {
+            contradiction("deliveries are not in the order of their peers");
+        }
     }
 }
 
 /// Takes what @p plan's rank receives in a wave from the slots of all ranks.
-void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, std::vector<Slot> const& slots, RankMemory& memory) {
+void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, std::vector<Slot> const& slots,
+             RankMemory& memory) {
     auto const& plan = plans[rank];
     auto const tp_rank = plan.mesh.tp_rank(plan.rank);
     check_order(plan.waves[index].receives);
@@ -97,9 +109,14 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
         if (looked_up.size() != delivery.bytes) { contradiction("a receive says another size than its blocks have"); }
         if (delivery.peer != rank) {
             auto const* const sent = find_peer(sender.waves[index].sends, tp_rank);
-            if (sent == nullptr) { contradiction(fmt::format("rank {} waits in wave {} for rank {}, which sends nothing", rank, index, delivery.peer)); }
+            if (sent == nullptr) {
+                contradiction(fmt::format("rank {} waits in wave {} for rank {}, which sends nothing", rank, index,
+                                          delivery.peer));
+            }
             auto const message = packed(part_of(sender.wave_blocks, sent->blocks), slots[delivery.peer]);
-            if (sent->bytes != message.size() || message != looked_up) { contradiction("a message is not what its receiver takes it for"); }
+            if (sent->bytes != message.size() || message != looked_up) {
+                contradiction("a message is not what its receiver takes it for");
+            }
         }
         unpack(blocks, looked_up, memory);
     }
@@ -113,7 +130,8 @@ void check_every_send_is_received(std::span<Plan const> plans, std::size_t rank,
             auto const receiver = static_cast<std::size_t>(replica * mesh.tp + send.peer);
             if (receiver == rank) { continue; }
             if (find_peer(plans[receiver].waves[index].receives, static_cast<std::int64_t>(rank)) == nullptr) {
-                contradiction(fmt::format("rank {} sends in wave {} to rank {}, which expects nothing", rank, index, receiver));
+                contradiction(
+                    fmt::format("rank {} sends in wave {} to rank {}, which expects nothing", rank, index, receiver));
             }
         }
     }
@@ -126,7 +144,9 @@ std::vector<Run> runs_of(CopyBlock const& block) {
     for (auto const& loop : block.loops) {
         std::vector<Run> more;
         for (auto const& run : runs) {
-            for (std::uint64_t i = 0; i < loop.count; ++i) { more.push_back({run.source + i * loop.source_stride, run.target + i * loop.target_stride, run.bytes}); }
+            for (std::uint64_t i = 0; i < loop.count; ++i) {
+                more.push_back({run.source + i * loop.source_stride, run.target + i * loop.target_stride, run.bytes});
+            }
         }
         runs = std::move(more);
     }
@@ -136,8 +156,12 @@ std::vector<Run> runs_of(CopyBlock const& block) {
 std::vector<RankMemory> interpret(std::span<Plan const> plans, std::span<Bytes const> files) {
     std::vector<RankMemory> memories(plans.size());
     for (std::size_t rank = 0; rank < plans.size(); ++rank) {
-        if (plans[rank].rank != static_cast<std::int64_t>(rank)) { contradiction("plans are not in the order of ranks"); }
-        if (plans[rank].waves.size() != plans[0].waves.size()) { contradiction("ranks have different numbers of waves"); }
+        if (plans[rank].rank != static_cast<std::int64_t>(rank)) {
+            contradiction("plans are not in the order of ranks");
+        }
+        if (plans[rank].waves.size() != plans[0].waves.size()) {
+            contradiction("ranks have different numbers of waves");
+        }
         for (auto const& tensor : plans[rank].tensors) {
             memories[rank].tensors.emplace_back(tensor.size_bytes);
             memories[rank].writes.emplace_back(tensor.size_bytes);

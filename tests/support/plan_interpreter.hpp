@@ -27,9 +27,10 @@ struct Run {
 /// The runs of a block in the order of its loops.
 std::vector<Run> runs_of(CopyBlock const& block);
 
-/// Runs @p plans, one a rank, over the contents of @p files. Every piece that crosses ranks is taken as a message and as a
-/// look into the other rank's slot, which must agree.
-/// @throws std::exception for a plan that contradicts itself or another rank's: a byte outside a file, a slot, a tensor; a
+/// Runs @p plans, one a rank, over the contents of @p files. Every piece that crosses ranks is taken as a message and
+/// as a look into the other rank's slot, which must agree.
+/// @throws std::exception for a plan that contradicts itself or another rank's: a byte outside a file, a slot, a
+/// tensor; a
 ///         byte of a slot that was not read or was read twice; a receive without its send and the reverse.
 std::vector<RankMemory> interpret(std::span<Plan const> plans, std::span<std::vector<std::byte> const> files);
 

@@ -6,15 +6,15 @@
 #include <span>
 #include <vector>
 
-#include <shardwise/plan.hpp>
-
 #include "plan/planner.hpp"
 #include "support/test_model.hpp"
+#include <shardwise/plan.hpp>
 
 namespace shardwise::test {
 
 /// The plan of every rank of @p options' mesh.
-inline std::vector<Plan> plan_all(TestModel const& model, PlanOptions const& options, std::span<FileFacts const> facts = {}) {
+inline std::vector<Plan> plan_all(TestModel const& model, PlanOptions const& options,
+                                  std::span<FileFacts const> facts = {}) {
     std::vector<Plan> plans;
     for (std::int64_t rank = 0; rank < options.mesh.world(); ++rank) {
         plans.push_back(plan_parameters(model.catalog(), model.parameters(), options, rank, facts));

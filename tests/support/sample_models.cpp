@@ -61,7 +61,8 @@ void add_large_parameters(TestModel& model, std::int64_t tp) {
     std::vector<Expression> gate_up;
     gate_up.push_back(stacked_experts(model, "gate"));
     gate_up.push_back(stacked_experts(model, "up"));
-    model.add("large.experts.gate_up", concatenation_of(std::move(gate_up), 1), {Placement::Kind::packed, 1, {{33, tp, 1}, {33, tp, 1}}});
+    model.add("large.experts.gate_up", concatenation_of(std::move(gate_up), 1),
+              {Placement::Kind::packed, 1, {{33, tp, 1}, {33, tp, 1}}});
     cut(slice_of(model.leaf("large.fused"), 0, 96, 144), "large.fused.k", 1);
     cut(slice_of(model.leaf("large.fused"), 0, 0, 96), "large.fused.q", 0);
     model.add("large.fused.v", slice_of(model.leaf("large.fused"), 0, 144, 192), {});
@@ -100,10 +101,13 @@ void add_dense_parameters(Cutter const& cut, std::string const& layer) {
     cut(layer + "self_attn.o_proj.weight", 1);
 }
 
-std::string layer_name(int layer) { return fmt::format("model.layers.{}.", layer); }
+std::string layer_name(int layer) {
+    return fmt::format("model.layers.{}.", layer);
+}
 
 std::string config_of(std::string const& type) {
-    return fmt::format(R"({{"model_type":"{}","hidden_size":64,"num_attention_heads":8,"num_key_value_heads":4,"intermediate_size":90,"num_local_experts":3}})",
+    return fmt::format(R"({{"model_type":"{}","hidden_size":64,"num_attention_heads":8,)"
+                       R"("num_key_value_heads":4,"intermediate_size":90,"num_local_experts":3}})",
                        type);
 }
 
@@ -122,7 +126,9 @@ TestModel mixed_model(std::string const& folder, std::uint32_t seed, std::int64_
     auto model = builder.finish();
     for (std::size_t i = 0; i < cases.size(); ++i) {
         std::vector<std::uint32_t> numbers;
-        for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) { numbers.push_back(*model.catalog().find(fmt::format("case.{}.{}", i, k))); }
+        for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) {
+            numbers.push_back(*model.catalog().find(fmt::format("case.{}.{}", i, k)));
+        }
         auto value = moved(cases[i].random.expression, cases[i].dtype, numbers);
         auto placement = value.shape.rank() == 0 ? Placement{} : random_placement(random, value.shape, tp);
         model.add(fmt::format("case.{}", i), std::move(value), std::move(placement));
@@ -179,7 +185,9 @@ TestModel small_mixtral(std::string const& folder, std::int64_t tp) {
     ModelBuilder builder(folder, 3);
     auto const layer = layer_name(0);
     add_dense_sources(builder, layer);
-    auto const expert = [&](int i, char const* which) { return fmt::format("{}block_sparse_moe.experts.{}.{}.weight", layer, i, which); };
+    auto const expert = [&](int i, char const* which) {
+        return fmt::format("{}block_sparse_moe.experts.{}.{}.weight", layer, i, which);
+    };
     builder.next_file();
     for (int i = 0; i < 3; ++i) {
         builder.add(expert(i, "w1"), DType::bf16, {90, 64});
@@ -196,7 +204,8 @@ TestModel small_mixtral(std::string const& folder, std::int64_t tp) {
     std::vector<Expression> gate_up;
     gate_up.push_back(stacked("w1"));
     gate_up.push_back(stacked("w3"));
-    model.add(layer + "mlp.experts.gate_up_proj", concatenation_of(std::move(gate_up), 1), {Placement::Kind::packed, 1, {{90, tp, 1}, {90, tp, 1}}});
+    model.add(layer + "mlp.experts.gate_up_proj", concatenation_of(std::move(gate_up), 1),
+              {Placement::Kind::packed, 1, {{90, tp, 1}, {90, tp, 1}}});
     auto down = stacked("w2");
     auto const placement = cut_along(down.shape, 2, tp);
     model.add(layer + "mlp.experts.down_proj", std::move(down), placement);

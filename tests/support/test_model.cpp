@@ -21,13 +21,14 @@ std::vector<std::byte> random_bytes(std::mt19937& random, std::size_t count) {
 std::string header_entry(TensorRecord const& tensor) {
     std::string shape;
     for (auto const extent : tensor.shape) { shape += fmt::format("{}{}", shape.empty() ? "" : ",", extent); }
-    return fmt::format(R"("{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", tensor.name, to_string(tensor.dtype), shape, tensor.begin,
-                       tensor.begin + tensor.size_bytes);
+    return fmt::format(R"("{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", tensor.name,
+                       to_string(tensor.dtype), shape, tensor.begin, tensor.begin + tensor.size_bytes);
 }
 
 }  // namespace
 
-TestModel::TestModel(Catalog catalog, std::vector<std::vector<std::byte>> files) : catalog_(std::move(catalog)), files_(std::move(files)) {
+TestModel::TestModel(Catalog catalog, std::vector<std::vector<std::byte>> files)
+    : catalog_(std::move(catalog)), files_(std::move(files)) {
     std::int64_t next = 0;
     for (auto const& tensor : catalog_.tensors()) {
         first_element_.push_back(next);
@@ -54,9 +55,11 @@ std::vector<std::byte> const& TestModel::expected(std::string const& name, std::
 }
 
 std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t tp_rank) const {
-    auto const found = std::find_if(parameters_.list.begin(), parameters_.list.end(), [&](Parameter const& p) { return p.name == name; });
+    auto const found = std::find_if(parameters_.list.begin(), parameters_.list.end(),
+                                    [&](Parameter const& p) { return p.name == name; });
     if (found == parameters_.list.end()) { throw std::logic_error("the test model has no parameter " + name); }
-    auto const local = naive_cut(wholes_[static_cast<std::size_t>(found - parameters_.list.begin())], found->placement, tp_rank);
+    auto const local =
+        naive_cut(wholes_[static_cast<std::size_t>(found - parameters_.list.begin())], found->placement, tp_rank);
     std::vector<std::byte> bytes;
     for (auto const number : local.values) {
         auto const after = std::upper_bound(first_element_.begin(), first_element_.end(), number);
@@ -91,10 +94,14 @@ void TestModel::write() const {
         out.write(reinterpret_cast<char const*>(files_[i].data()), static_cast<std::streamsize>(files_[i].size()));
         if (!out.flush()) { throw std::runtime_error("cannot write " + catalog_.files()[i].path); }
     }
-    if (!catalog_.config_json().empty()) { std::ofstream(std::filesystem::path(catalog_.root()) / "config.json") << catalog_.config_json(); }
+    if (!catalog_.config_json().empty()) {
+        std::ofstream(std::filesystem::path(catalog_.root()) / "config.json") << catalog_.config_json();
+    }
 }
 
-ModelBuilder::ModelBuilder(std::string folder, std::uint32_t seed) : folder_(std::move(folder)), random_(seed) { parts_.root = folder_; }
+ModelBuilder::ModelBuilder(std::string folder, std::uint32_t seed) : folder_(std::move(folder)), random_(seed) {
+    parts_.root = folder_;
+}
 
 void ModelBuilder::add(std::string name, DType dtype, Shape shape) {
     TensorRecord tensor;
@@ -124,7 +131,8 @@ void ModelBuilder::next_file() {
     }
     in_file_.clear();
     auto const name = fmt::format("part-{}.safetensors", files_.size());
-    parts_.files.push_back({(std::filesystem::path(folder_) / name).string(), bytes.size() + data.size(), bytes.size()});
+    parts_.files.push_back(
+        {(std::filesystem::path(folder_) / name).string(), bytes.size() + data.size(), bytes.size()});
     bytes.insert(bytes.end(), data.begin(), data.end());
     files_.push_back(std::move(bytes));
 }

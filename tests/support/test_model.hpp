@@ -10,16 +10,15 @@
 #include <utility>
 #include <vector>
 
-#include <shardwise/catalog.hpp>
-
 #include "mapping/parameters.hpp"
 #include "support/naive_tensor.hpp"
+#include <shardwise/catalog.hpp>
 
 namespace shardwise::test {
 
 /// A checkpoint as bytes, and the parameters that are made of it. Expectations come from NaiveTensor alone.
 class TestModel {
-   public:
+ public:
     TestModel(Catalog catalog, std::vector<std::vector<std::byte>> files);
 
     Catalog const& catalog() const noexcept { return catalog_; }
@@ -43,7 +42,7 @@ class TestModel {
     /// Writes all files and config.json to where the catalog says they are.
     void write() const;
 
-   private:
+ private:
     std::vector<std::byte> work_out(std::string const& name, std::int64_t tp_rank) const;
 
     Catalog catalog_;
@@ -51,13 +50,13 @@ class TestModel {
     std::vector<std::int64_t> first_element_;  ///< by stored tensor: elements are numbered through the whole checkpoint
     std::vector<NaiveTensor> stored_;          ///< each element its number
     Parameters parameters_;
-    std::vector<NaiveTensor> wholes_;          ///< by parameter
+    std::vector<NaiveTensor> wholes_;                                                          ///< by parameter
     mutable std::map<std::pair<std::string, std::int64_t>, std::vector<std::byte>> expected_;  ///< what was worked out
 };
 
 /// Fills safetensors files with random bytes. Headers are padded to odd lengths, so data begins anywhere.
 class ModelBuilder {
-   public:
+ public:
     ModelBuilder(std::string folder, std::uint32_t seed);
 
     void add(std::string name, DType dtype, Shape shape);
@@ -67,7 +66,7 @@ class ModelBuilder {
 
     TestModel finish(std::string config_json = {});
 
-   private:
+ private:
     std::string folder_;
     std::mt19937 random_;
     Catalog::Parts parts_;
@@ -79,7 +78,8 @@ class ModelBuilder {
 /// requests and waves with the least staging memory. Some of 3 files' tensors feed several parameters.
 TestModel mixed_model(std::string const& folder, std::uint32_t seed, std::int64_t tp, int random_cases);
 
-/// A small model of that type ("llama", "phi3", "mixtral") in its stored names, and its parameters under plan "tp", spelt out.
+/// A small model of that type ("llama", "phi3", "mixtral") in its stored names, and its parameters under plan "tp",
+/// spelt out.
 TestModel small_llama(std::string const& folder, std::int64_t tp);
 TestModel small_phi3(std::string const& folder, std::int64_t tp);
 TestModel small_mixtral(std::string const& folder, std::int64_t tp);

@@ -124,7 +124,8 @@ TEST(Unpack, OfWhatWasPackedEqualsPlacing) {
         for (auto const& block : blocks) { total += block.bytes(); }
         Bytes packed(total + 8, std::byte{0xAB});
         pack(blocks, source, packed);
-        ASSERT_TRUE(std::all_of(packed.end() - 8, packed.end(), [](std::byte b) { return b == std::byte{0xAB}; })) << "wrote past the end";
+        ASSERT_TRUE(std::all_of(packed.end() - 8, packed.end(), [](std::byte b) { return b == std::byte{0xAB}; }))
+            << "wrote past the end";
 
         Targets expected(3, kTensorBytes);
         Targets unpacked(3, kTensorBytes);
@@ -140,7 +141,8 @@ TEST(Unpack, OfWhatWasPackedEqualsPlacing) {
 ///       return x ^ x >> 33
 ///   def digest(data, unit, first):
 ///       values = (int.from_bytes(data[i:i + unit], "little") for i in range(0, len(data), unit))
-///       return sum(f((first + i + 1) * 0x9E3779B97F4A7C15 % 2**64 ^ v * 0xC2B2AE3D27D4EB4F % 2**64) for i, v in enumerate(values)) % 2**64
+///       return sum(f((first + i + 1) * 0x9E3779B97F4A7C15 % 2**64 ^ v * 0xC2B2AE3D27D4EB4F % 2**64) for i, v in
+///       enumerate(values)) % 2**64
 struct DigestCase {
     std::size_t count;  ///< of bytes 0, 37, 74, ... modulo 256
     std::size_t unit;
@@ -168,7 +170,8 @@ Bytes stepping(std::size_t count) {
 
 TEST(PositionDigest, HasTheDocumentedValues) {
     for (auto const& c : kDigests) {
-        EXPECT_EQ(position_digest(stepping(c.count), c.unit, c.first), c.expected) << c.count << " bytes in units of " << c.unit << " from " << c.first;
+        EXPECT_EQ(position_digest(stepping(c.count), c.unit, c.first), c.expected)
+            << c.count << " bytes in units of " << c.unit << " from " << c.first;
     }
 }
 
@@ -193,7 +196,8 @@ TEST(PositionDigest, SeesElementsThatChangedPlacesOrOneBit) {
     for (std::size_t const unit : {1U, 2U, 4U, 8U}) {
         auto const whole = position_digest(data, unit, 0);
         auto swapped = data;
-        std::swap_ranges(swapped.begin(), swapped.begin() + static_cast<std::ptrdiff_t>(unit), swapped.end() - static_cast<std::ptrdiff_t>(unit));
+        std::swap_ranges(swapped.begin(), swapped.begin() + static_cast<std::ptrdiff_t>(unit),
+                         swapped.end() - static_cast<std::ptrdiff_t>(unit));
         EXPECT_NE(position_digest(swapped, unit, 0), whole);
         EXPECT_NE(position_digest(data, unit, 1), whole) << "moved by one";
         for (std::size_t bit = 0; bit < data.size() * 8; ++bit) {

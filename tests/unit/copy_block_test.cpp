@@ -7,9 +7,8 @@
 
 #include <gmock/gmock.h>
 
-#include <shardwise/error.hpp>
-
 #include "support/plan_interpreter.hpp"
+#include <shardwise/error.hpp>
 
 namespace shardwise::test {
 namespace {
@@ -30,7 +29,9 @@ ByteMap bytes_of(std::vector<CopyBlock> const& blocks) {
     return bytes;
 }
 
-std::uint64_t pick(std::mt19937& random, std::uint64_t low, std::uint64_t high) { return std::uniform_int_distribution<std::uint64_t>(low, high)(random); }
+std::uint64_t pick(std::mt19937& random, std::uint64_t low, std::uint64_t high) {
+    return std::uniform_int_distribution<std::uint64_t>(low, high)(random);
+}
 
 /// Up to three loops whose steps do not overlap in the source; targets anywhere.
 CopyBlock random_block(std::mt19937& random) {
@@ -41,7 +42,8 @@ CopyBlock random_block(std::mt19937& random) {
     block.run_bytes = pick(random, 1, 9);
     auto span = block.run_bytes;
     for (auto loops = pick(random, 0, 3); loops > 0; --loops) {
-        CopyLoop const loop = {pick(random, 2, 5), span + pick(random, 0, 1) * pick(random, 0, 12), pick(random, 0, 400)};
+        CopyLoop const loop = {pick(random, 2, 5), span + pick(random, 0, 1) * pick(random, 0, 12),
+                               pick(random, 0, 400)};
         block.loops.insert(block.loops.begin(), loop);
         span += (loop.count - 1) * loop.source_stride;
     }

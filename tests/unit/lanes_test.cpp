@@ -33,8 +33,9 @@ CopyBlock piece(std::uint64_t source, std::uint64_t target, std::uint64_t bytes)
 
 /// Hands out parts of memory as files do; ranges at @p bad_begin cannot be read.
 class MemoryReader final : public InlineReader {
-   public:
-    explicit MemoryReader(Bytes const& file, std::uint64_t bad_begin = ~std::uint64_t{0}) : file_(file), bad_begin_(bad_begin) {}
+ public:
+    explicit MemoryReader(Bytes const& file, std::uint64_t bad_begin = ~std::uint64_t{0})
+        : file_(file), bad_begin_(bad_begin) {}
 
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) override {
         if (range.begin == bad_begin_) { throw Error(Errc::io, "cannot read"); }
@@ -44,7 +45,7 @@ class MemoryReader final : public InlineReader {
     void release(std::span<std::byte const>, std::uint64_t) noexcept override {}
     ReadCounters counters() const noexcept override { return {}; }
 
-   private:
+ private:
     Bytes const& file_;
     std::uint64_t bad_begin_;
 };
@@ -55,7 +56,9 @@ std::map<std::uint64_t, PlaceDone> poll_all(Lanes& lanes) {
     std::vector<PlaceDone> done;
     while (lanes.under_way() > 0) {
         lanes.poll(done);
-        for (auto& job : done) { EXPECT_TRUE(finished.emplace(job.id, std::move(job)).second) << "a job came back twice"; }
+        for (auto& job : done) {
+            EXPECT_TRUE(finished.emplace(job.id, std::move(job)).second) << "a job came back twice";
+        }
         done.clear();
     }
     return finished;
@@ -75,7 +78,12 @@ TEST(Lanes, AnyNumberOfThreadsDoesEveryJobOnce) {
         Lanes lanes(threads, store.spans, 4096);
         EXPECT_EQ(lanes.threads(), threads);
         for (std::size_t i = 0; i < kJobs; ++i) {
-            lanes.submit({i, std::span(blocks).subspan(i, 1), std::span(source).subspan(i * kPiece, kPiece), i % 2 == 1, nullptr, {}});
+            lanes.submit({i,
+                          std::span(blocks).subspan(i, 1),
+                          std::span(source).subspan(i * kPiece, kPiece),
+                          i % 2 == 1,
+                          nullptr,
+                          {}});
         }
         EXPECT_EQ(poll_all(lanes).size(), kJobs);
         EXPECT_EQ(store.memory, source) << threads << " threads";
@@ -98,7 +106,9 @@ TEST(Lanes, ReadWhatLiesInMemoryAndPutItInPlace) {
             if (swap > 0) { std::rotate(begin, begin + kPiece / 2, begin + kPiece); }
         }
         Lanes lanes(threads, store.spans, kPiece);
-        for (std::size_t i = 0; i < kJobs; ++i) { lanes.submit({i, std::span(blocks).subspan(2 * i, 2), {}, false, &reader, {0, i * kPiece, kPiece}}); }
+        for (std::size_t i = 0; i < kJobs; ++i) {
+            lanes.submit({i, std::span(blocks).subspan(2 * i, 2), {}, false, &reader, {0, i * kPiece, kPiece}});
+        }
         for (auto const& [id, job] : poll_all(lanes)) { EXPECT_FALSE(job.error.has_value()); }
         EXPECT_EQ(store.memory, expected);
         EXPECT_GT(lanes.staging_bytes(), 0U);
@@ -126,7 +136,9 @@ TEST(Lanes, AJobThatFailsComesBackWithItsErrorAndTheOthersAreDone) {
         std::vector<CopyBlock> blocks;
         for (std::size_t i = 0; i < kJobs; ++i) { blocks.push_back(piece(0, i * kPiece, kPiece)); }
         Lanes lanes(threads, store.spans, kPiece);
-        for (std::size_t i = 0; i < kJobs; ++i) { lanes.submit({i, std::span(blocks).subspan(i, 1), {}, false, &reader, {0, i * kPiece, kPiece}}); }
+        for (std::size_t i = 0; i < kJobs; ++i) {
+            lanes.submit({i, std::span(blocks).subspan(i, 1), {}, false, &reader, {0, i * kPiece, kPiece}});
+        }
         for (auto const& [id, job] : poll_all(lanes)) { EXPECT_EQ(job.error.has_value(), id == 17); }
         EXPECT_TRUE(std::equal(file.begin() + 18 * kPiece, file.end(), store.memory.begin() + 18 * kPiece));
     }

@@ -5,9 +5,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include <shardwise/error.hpp>
-
 #include "support/planning.hpp"
+#include <shardwise/error.hpp>
 
 namespace shardwise::test {
 namespace {
@@ -28,7 +27,8 @@ Outline outline(std::int64_t hidden, int layers, std::int64_t tp) {
     Catalog::Parts parts;
     std::uint64_t next = 1001;
     auto const add = [&](std::string name, Shape const& shape) {
-        TensorRecord tensor{std::move(name), DType::bf16, shape, 0, next, static_cast<std::uint64_t>(shape.num_elements()) * 2};
+        TensorRecord tensor{
+            std::move(name), DType::bf16, shape, 0, next, static_cast<std::uint64_t>(shape.num_elements()) * 2};
         next += tensor.size_bytes;
         parts.tensors.push_back(std::move(tensor));
     };
@@ -50,7 +50,9 @@ Outline outline(std::int64_t hidden, int layers, std::int64_t tp) {
     return result;
 }
 
-Plan plan_one(Outline const& model, PlanOptions const& options, std::int64_t rank) { return plan_parameters(model.catalog, model.parameters, options, rank); }
+Plan plan_one(Outline const& model, PlanOptions const& options, std::int64_t rank) {
+    return plan_parameters(model.catalog, model.parameters, options, rank);
+}
 
 PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
     PlanOptions options;
@@ -60,8 +62,8 @@ PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t stagin
     return options;
 }
 
-/// The most memory a rank needs for what is under way: its slots, outboxes of all ranks of a node that has them all, the
-/// pieces of one wave in and out, and the buffers of direct reads.
+/// The most memory a rank needs for what is under way: its slots, outboxes of all ranks of a node that has them all,
+/// the pieces of one wave in and out, and the buffers of direct reads.
 std::uint64_t staging_of(Plan const& plan) {
     std::uint64_t messages = 0;
     for (auto const& wave : plan.waves) {
@@ -80,7 +82,8 @@ TEST(PlanBounds, StagingStaysWithinTheBudget) {
         auto const model = outline(256, 3, mesh.tp);
         for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
             for (auto const staging : {1 * kMiB + 1, 5 * kMiB, 64 * kMiB, 1024 * kMiB}) {
-                SCOPED_TRACE(fmt::format("dp {}, tp {}, strategy {}, staging {}", mesh.dp, mesh.tp, static_cast<int>(strategy), staging));
+                SCOPED_TRACE(fmt::format("dp {}, tp {}, strategy {}, staging {}", mesh.dp, mesh.tp,
+                                         static_cast<int>(strategy), staging));
                 for (auto const rank : {std::int64_t{0}, mesh.world() - 1}) {
                     auto const plan = plan_one(model, options_for(mesh, strategy, staging), rank);
                     EXPECT_LE(staging_of(plan), staging);
@@ -133,7 +136,9 @@ TEST(PlanBounds, EveryWaveFallsIntoEqualStripes) {
     Mesh const mesh = {1, 4};
     auto const model = outline(512, 2, mesh.tp);
     std::vector<Plan> plans;
-    for (std::int64_t rank = 0; rank < 4; ++rank) { plans.push_back(plan_one(model, options_for(mesh, StrategyChoice::cooperative, 16 * kMiB), rank)); }
+    for (std::int64_t rank = 0; rank < 4; ++rank) {
+        plans.push_back(plan_one(model, options_for(mesh, StrategyChoice::cooperative, 16 * kMiB), rank));
+    }
     ASSERT_GT(plans[0].waves.size(), 3U);
     for (std::size_t wave = 0; wave + 1 < plans[0].waves.size(); ++wave) {  // the last one is what is left
         std::vector<std::uint64_t> bytes;
@@ -166,7 +171,8 @@ TEST(PlanBounds, TensorsComeByPriorityThenByName) {
     options.priority = {"layer.1.*", "*norm"};
     std::vector<std::string> names;
     for (auto const& tensor : plan_one(model, options, 1).tensors) { names.push_back(tensor.name); }
-    EXPECT_THAT(names, ElementsAre("layer.1.columns", "layer.1.norm", "layer.1.rows", "layer.0.norm", "embedding", "layer.0.columns", "layer.0.rows"));
+    EXPECT_THAT(names, ElementsAre("layer.1.columns", "layer.1.norm", "layer.1.rows", "layer.0.norm", "embedding",
+                                   "layer.0.columns", "layer.0.rows"));
 }
 
 TEST(PlanBounds, TensorsLieApartInTheStoreEachAligned) {
@@ -235,7 +241,9 @@ TEST(PlanBounds, TotalsAreTheSumsOverReadsAndDeliveries) {
                     messages += delivery.peer == plan.rank ? 0 : 1;
                 }
             }
-            for (auto const& tensor : model.parameters().list) { stored += model.expected(tensor.name, plan.mesh.tp_rank(plan.rank)).size(); }
+            for (auto const& tensor : model.parameters().list) {
+                stored += model.expected(tensor.name, plan.mesh.tp_rank(plan.rank)).size();
+            }
             EXPECT_EQ(plan.totals.read_bytes, read);
             EXPECT_EQ(plan.totals.requests, requests);
             EXPECT_EQ(plan.totals.received_bytes, received);

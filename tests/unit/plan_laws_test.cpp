@@ -7,10 +7,9 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include <shardwise/architecture.hpp>
-
 #include "support/plan_interpreter.hpp"
 #include "support/planning.hpp"
+#include <shardwise/architecture.hpp>
 
 namespace shardwise::test {
 namespace {
@@ -23,12 +22,15 @@ struct Job {
 };
 
 /// Ranks alone, in odd numbers, as many as the largest test job, and replicas.
-constexpr Job kJobs[] = {{{1, 1}, 60}, {{1, 2}, 60}, {{1, 3}, 60}, {{1, 4}, 60}, {{1, 8}, 40}, {{2, 1}, 30}, {{2, 2}, 30}, {{2, 3}, 30}, {{2, 4}, 20}};
+constexpr Job kJobs[] = {{{1, 1}, 60}, {{1, 2}, 60}, {{1, 3}, 60}, {{1, 4}, 60}, {{1, 8}, 40},
+                         {{2, 1}, 30}, {{2, 2}, 30}, {{2, 3}, 30}, {{2, 4}, 20}};
 
-constexpr StrategyChoice kStrategies[] = {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative};
+constexpr StrategyChoice kStrategies[] = {StrategyChoice::automatic, StrategyChoice::direct,
+                                          StrategyChoice::cooperative};
 
 std::string describe(PlanOptions const& options) {
-    return fmt::format("dp {}, tp {}, strategy {}, staging {}", options.mesh.dp, options.mesh.tp, static_cast<int>(options.strategy), options.staging_bytes);
+    return fmt::format("dp {}, tp {}, strategy {}, staging {}", options.mesh.dp, options.mesh.tp,
+                       static_cast<int>(options.strategy), options.staging_bytes);
 }
 
 PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
@@ -50,7 +52,8 @@ void expect_right_tensors(TestModel const& model, std::span<Plan const> plans) {
             auto const& held = memories[rank].tensors[i];
             ASSERT_EQ(held.size(), expected.size()) << plan.tensors[i].name << " on rank " << rank;
             auto const differs = std::mismatch(held.begin(), held.end(), expected.begin()).first - held.begin();
-            ASSERT_EQ(static_cast<std::size_t>(differs), held.size()) << plan.tensors[i].name << " on rank " << rank << " differs from that byte on";
+            ASSERT_EQ(static_cast<std::size_t>(differs), held.size())
+                << plan.tensors[i].name << " on rank " << rank << " differs from that byte on";
             auto const& writes = memories[rank].writes[i];
             ASSERT_TRUE(std::all_of(writes.begin(), writes.end(), [](auto count) { return count == 1; }))
                 << plan.tensors[i].name << " on rank " << rank << " has bytes that were not put in place exactly once";
@@ -84,7 +87,8 @@ TEST(PlanLaws, FilesInTheCacheAndFilesOnDiskMixInOnePlan) {
 
 TEST(PlanLaws, ArchitecturesGiveTheParametersOfTheReference) {
     using Maker = TestModel (*)(std::string const&, std::int64_t);
-    for (auto const& [name, make] : {std::pair<char const*, Maker>{"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}}) {
+    for (auto const& [name, make] :
+         {std::pair<char const*, Maker>{"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}}) {
         for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 2}, Mesh{1, 8}}) {
             SCOPED_TRACE(fmt::format("{}, dp {}, tp {}", name, mesh.dp, mesh.tp));
             auto const model = make("model", mesh.tp);
@@ -118,7 +122,9 @@ TEST(PlanLaws, PiecesOfAReplicaGroupTileEveryParameter) {
                 EXPECT_EQ(plan.tensors[i].local_shape[placement.dim], held);
             }
             std::vector<std::int64_t> expected;
-            for (auto const& block : placement.blocks) { expected.insert(expected.end(), static_cast<std::size_t>(block.size), block.repeat); }
+            for (auto const& block : placement.blocks) {
+                expected.insert(expected.end(), static_cast<std::size_t>(block.size), block.repeat);
+            }
             EXPECT_EQ(holders, expected) << tensor.name << ", tp " << tp;
         }
     }
@@ -141,7 +147,8 @@ TEST(PlanLaws, CooperativeReadingReadsEachNeededByteOnce) {
         auto const bytes = read_bytes(plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB)));
         auto const needed = model.needed_bytes(mesh.tp);
         EXPECT_GE(bytes, needed);
-        EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(needed)) << "dp " << mesh.dp << ", tp " << mesh.tp;
+        EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(needed))
+            << "dp " << mesh.dp << ", tp " << mesh.tp;
     }
 }
 
@@ -157,8 +164,11 @@ TEST(PlanLaws, DirectReadingOfCutsThatAreContiguousReadsEachByteOnce) {
     ModelBuilder builder("model", 1);
     for (int i = 0; i < 6; ++i) { builder.add(fmt::format("layer.{}", i), DType::bf16, {515, 333}); }
     auto model = builder.finish();
-    for (int i = 0; i < 6; ++i) { model.add(fmt::format("layer.{}", i), model.leaf(fmt::format("layer.{}", i)), cut_along({515, 333}, 0, 4)); }
-    EXPECT_EQ(read_bytes(plan_all(model, options_for({1, 4}, StrategyChoice::direct, kMiB))), model.catalog().tensor_bytes());
+    for (int i = 0; i < 6; ++i) {
+        model.add(fmt::format("layer.{}", i), model.leaf(fmt::format("layer.{}", i)), cut_along({515, 333}, 0, 4));
+    }
+    EXPECT_EQ(read_bytes(plan_all(model, options_for({1, 4}, StrategyChoice::direct, kMiB))),
+              model.catalog().tensor_bytes());
 }
 
 /// A change to what a plan is made from.
@@ -169,10 +179,14 @@ struct Change {
 
 std::vector<Change> changes() {
     auto const options = [](auto edit) { return [=](Catalog::Parts&, Parameters&, PlanOptions& o) { edit(o); }; };
-    auto const parameters = [](auto edit) { return [=](Catalog::Parts&, Parameters& p, PlanOptions&) { edit(p.list); }; };
+    auto const parameters = [](auto edit) {
+        return [=](Catalog::Parts&, Parameters& p, PlanOptions&) { edit(p.list); };
+    };
     auto const catalog = [](auto edit) { return [=](Catalog::Parts& c, Parameters&, PlanOptions&) { edit(c); }; };
     return {
-        {"tp and dp", options([](PlanOptions& o) { o.mesh = {4, 1}; })},
+        {"tp and dp", options([](PlanOptions& o) {
+             o.mesh = {4, 1};
+         })},
         {"strategy", options([](PlanOptions& o) { o.strategy = StrategyChoice::direct; })},
         {"staging", options([](PlanOptions& o) { o.staging_bytes = 4 * kMiB; })},
         {"priority", options([](PlanOptions& o) { o.priority = {"large.rows"}; })},
@@ -200,7 +214,9 @@ TEST(PlanLaws, EveryRankAndEveryRunHasTheSameDigest) {
         std::set<std::string> digests;
         for (int run = 0; run < 2; ++run) {
             auto const model = mixed_model("model", 5, mesh.tp, 10);
-            for (auto const& plan : plan_all(model, options_for(mesh, StrategyChoice::automatic, kMiB))) { digests.insert(plan.digest); }
+            for (auto const& plan : plan_all(model, options_for(mesh, StrategyChoice::automatic, kMiB))) {
+                digests.insert(plan.digest);
+            }
         }
         EXPECT_EQ(digests.size(), 1U);
         EXPECT_EQ(digests.begin()->size(), 32U);

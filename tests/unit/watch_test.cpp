@@ -1,4 +1,5 @@
-// Looking after ranks that wait: nobody waits for a dead neighbour, beyond the deadline, or after the launcher's signal.
+// Looking after ranks that wait: nobody waits for a dead neighbour, beyond the deadline, or after the launcher's
+// signal.
 #include "comm/watch.hpp"
 
 #include <csignal>
@@ -20,7 +21,7 @@ constexpr std::chrono::seconds kLong(30);
 
 /// A process that only waits, and is a neighbour in our eyes.
 class Neighbour {
-   public:
+ public:
     explicit Neighbour(int rank) : peer_(describe_self(rank)) {
         pid_ = ::fork();
         if (pid_ == 0) {
@@ -36,7 +37,7 @@ class Neighbour {
     void reap() const { ::waitpid(pid_, nullptr, 0); }
     NodePeer peer() const { return peer_; }
 
-   private:
+ private:
     NodePeer peer_;
     pid_t pid_;
 };
