@@ -20,15 +20,18 @@ constexpr std::string_view kLegacyFile = "legacy.json";
 
 [[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
 
+ArchitectureData parse_built_in(EmbeddedConfig const& config) {
+    auto data = parse_architecture(std::string(config.json), std::string(config.name));
+    data.is_built_in = true;
+    return data;
+}
+
 /// Every embedded architecture but the legacy renames, parsed once.
 std::vector<ArchitectureData> const& known_architectures() {
     static std::vector<ArchitectureData> const known = [] {
         std::vector<ArchitectureData> parsed;
         for (auto const& config : embedded_configs()) {
-            if (config.name != kLegacyFile) {
-                parsed.push_back(parse_architecture(std::string(config.json), std::string(config.name)));
-                parsed.back().is_built_in = true;
-            }
+            if (config.name != kLegacyFile) { parsed.push_back(parse_built_in(config)); }
         }
         return parsed;
     }();
@@ -38,11 +41,15 @@ std::vector<ArchitectureData> const& known_architectures() {
 /// The renames that come after every architecture's own.
 std::vector<Transform> legacy_transforms() {
     for (auto const& config : embedded_configs()) {
-        if (config.name == kLegacyFile) {
-            return parse_architecture(std::string(config.json), std::string(config.name)).transforms;
-        }
+        if (config.name == kLegacyFile) { return parse_built_in(config).transforms; }
     }
     return {};
+}
+
+EmbeddedConfig const& embedded_file(std::string const& name) {
+    auto const configs = embedded_configs();
+    return *std::find_if(configs.begin(), configs.end(),
+                         [&](EmbeddedConfig const& config) { return config.name == name; });
 }
 
 /// With the legacy renames, which apply to every checkpoint.
@@ -85,7 +92,7 @@ Architecture Architecture::load(std::string const& name_or_file) {
     auto const* found = find_known(
         [&](auto const& data) { return data.family == name_or_file || contains(data.model_types, name_or_file); });
     if (found == nullptr) { refuse_unknown("architecture", name_or_file); }
-    return Architecture(complete(*found));
+    return Architecture(complete(parse_built_in(embedded_file(found->origin))));
 }
 
 Architecture Architecture::for_config(std::string const& config_json) {
@@ -102,7 +109,7 @@ Architecture Architecture::for_config(std::string const& config_json) {
         refuse("config.json names no 'model_type'; name an architecture with --arch");
     }
     if (found == nullptr) { refuse_unknown("config.json: model_type", config.model_type()); }
-    return Architecture(complete(*found));
+    return Architecture(complete(parse_built_in(embedded_file(found->origin))));
 }
 
 std::vector<std::string> Architecture::known_model_types() {
@@ -169,7 +176,9 @@ ParallelPlan flatten_plan(ArchitectureData const& data, std::string const& name)
     ParallelPlan flat = found->second;
     if (flat.extends.empty()) {
         // The embedding is cut with the layers, as in the reference, whose plans do not spell it out.
-        if (!flat.base.empty()) { flat.base.try_emplace(std::string(kEmbeddingModule), PlacementRule{Cut::first, 0, {}}); }
+        if (!flat.base.empty()) {
+            flat.base.try_emplace(std::string(kEmbeddingModule), PlacementRule{Cut::first, 0, {}});
+        }
         return flat;
     }
     auto const extended = flatten_plan(data, flat.extends);

@@ -86,8 +86,8 @@ class CutHeads {
 
 /// Rules that would cut something but fit no parameter: after a typing error every rank would hold the whole of it.
 /// Known architectures share their rules with models that lack a part, so this is for descriptions of one's own.
-std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan const& plan, std::string const& plan_name,
-                                    std::set<std::string> names) {
+std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan const& plan,
+                                    std::string const& plan_name, std::set<std::string> names) {
     if (data.is_built_in) { return {}; }
     for (auto const& [dependent, source] : data.tied) { names.insert({dependent, source}); }
     std::set<PlacementRule const*> used;

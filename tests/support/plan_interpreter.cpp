@@ -31,9 +31,10 @@ void put(RankMemory& memory, std::uint32_t tensor, std::uint64_t at, std::byte v
 }
 
 void read_directly(Plan const& plan, std::span<Bytes const> files, RankMemory& memory) {
-    for (auto const& [range, block_range] : plan.direct) {
+    for (auto const& read : plan.direct) {
+        auto const& range = read.range;
         if (range.size_bytes > plan.request_bytes) { contradiction("a direct read is longer than a request may be"); }
-        for (auto const& block : part_of(plan.direct_blocks, block_range)) {
+        for (auto const& block : part_of(plan.direct_blocks, read.blocks)) {
             for (auto const& [source, target, bytes] : runs_of(block)) {
                 if (source + bytes > range.size_bytes) { contradiction("a block takes bytes from beyond its read"); }
                 for (std::uint64_t i = 0; i < bytes; ++i) {

@@ -2,6 +2,7 @@
 #include "exec/lanes.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <random>
@@ -36,6 +37,8 @@ class MemoryReader final : public InlineReader {
  public:
     explicit MemoryReader(Bytes const& file, std::uint64_t bad_begin = ~std::uint64_t{0})
         : file_(file), bad_begin_(bad_begin) {}
+
+    bool fills_room() const noexcept override { return true; }
 
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) override {
         if (range.begin == bad_begin_) { throw Error(Errc::io, "cannot read"); }
@@ -78,12 +81,10 @@ TEST(Lanes, AnyNumberOfThreadsDoesEveryJobOnce) {
         Lanes lanes(threads, store.spans, 4096);
         EXPECT_EQ(lanes.threads(), threads);
         for (std::size_t i = 0; i < kJobs; ++i) {
-            lanes.submit({i,
-                          std::span(blocks).subspan(i, 1),
-                          std::span(source).subspan(i * kPiece, kPiece),
-                          i % 2 == 1,
-                          nullptr,
-                          {}});
+            lanes.submit({.id = i,
+                          .blocks = std::span(blocks).subspan(i, 1),
+                          .source = std::span(source).subspan(i * kPiece, kPiece),
+                          .is_packed = i % 2 == 1});
         }
         EXPECT_EQ(poll_all(lanes).size(), kJobs);
         EXPECT_EQ(store.memory, source) << threads << " threads";
@@ -107,7 +108,10 @@ TEST(Lanes, ReadWhatLiesInMemoryAndPutItInPlace) {
         }
         Lanes lanes(threads, store.spans, kPiece);
         for (std::size_t i = 0; i < kJobs; ++i) {
-            lanes.submit({i, std::span(blocks).subspan(2 * i, 2), {}, false, &reader, {0, i * kPiece, kPiece}});
+            lanes.submit({.id = i,
+                          .blocks = std::span(blocks).subspan(2 * i, 2),
+                          .reader = &reader,
+                          .range = {0, i * kPiece, kPiece}});
         }
         for (auto const& [id, job] : poll_all(lanes)) { EXPECT_FALSE(job.error.has_value()); }
         EXPECT_EQ(store.memory, expected);
@@ -116,15 +120,25 @@ TEST(Lanes, ReadWhatLiesInMemoryAndPutItInPlace) {
     }
 }
 
-TEST(Lanes, WhatFillsOneStretchIsReadIntoPlaceWithoutRoom) {
-    auto const file = random_bytes(kPiece);
+TEST(Lanes, RunsAreReadIntoPlaceWithoutRoom) {
+    auto const file = random_bytes(10 + 3 * kPiece);
     Store store;
     MemoryReader reader(file);
-    std::vector<CopyBlock> const blocks = {piece(0, 7, kPiece)};
+    std::vector<CopyBlock> blocks = {piece(10, 7, 8), piece(10 + 2 * kPiece, 500, 1)};
+    blocks[0].loops = {{2, kPiece, 100}};
+    auto expected = store.memory;
+    for (auto const& [source, target, bytes] : {std::array{10UL, 7UL, 8UL},
+                                                std::array{10 + kPiece, 107UL, 8UL},
+                                                std::array{10 + 2 * kPiece, 500UL, 1UL}}) {
+        std::copy_n(file.begin() + static_cast<std::ptrdiff_t>(source), bytes,
+                    expected.begin() + static_cast<std::ptrdiff_t>(target));
+    }
     Lanes lanes(2, store.spans, kPiece);
-    lanes.submit({1, blocks, {}, false, &reader, {0, 0, kPiece}});
+    auto const skipped = 10UL;
+    for (auto& block : blocks) { block.source -= skipped; }
+    lanes.submit({.id = 1, .blocks = blocks, .reader = &reader, .range = {0, skipped, 3 * kPiece}, .is_by_runs = true});
     EXPECT_EQ(poll_all(lanes).size(), 1U);
-    EXPECT_TRUE(std::equal(file.begin(), file.end(), store.memory.begin() + 7));
+    EXPECT_EQ(store.memory, expected);
     EXPECT_EQ(lanes.staging_bytes(), 0U);
 }
 
@@ -137,7 +151,10 @@ TEST(Lanes, AJobThatFailsComesBackWithItsErrorAndTheOthersAreDone) {
         for (std::size_t i = 0; i < kJobs; ++i) { blocks.push_back(piece(0, i * kPiece, kPiece)); }
         Lanes lanes(threads, store.spans, kPiece);
         for (std::size_t i = 0; i < kJobs; ++i) {
-            lanes.submit({i, std::span(blocks).subspan(i, 1), {}, false, &reader, {0, i * kPiece, kPiece}});
+            lanes.submit({.id = i,
+                          .blocks = std::span(blocks).subspan(i, 1),
+                          .reader = &reader,
+                          .range = {0, i * kPiece, kPiece}});
         }
         for (auto const& [id, job] : poll_all(lanes)) { EXPECT_EQ(job.error.has_value(), id == 17); }
         EXPECT_TRUE(std::equal(file.begin() + 18 * kPiece, file.end(), store.memory.begin() + 18 * kPiece));

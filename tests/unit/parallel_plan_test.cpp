@@ -173,6 +173,21 @@ TEST(Mapping, HeadsThatAreCutAreWarnedOfOnceAKind) {
                 ElementsAre(AllOf(HasSubstr("q_proj"), HasSubstr("o_proj"), HasSubstr("k_proj"))));
 }
 
+TEST(Mapping, RulesOfOnesOwnThatFitNothingAreWarnedOf) {
+    auto const tensors = stored_tensors({{"model.layers.0.up.weight", {4, 2}}, {"model.embed.weight", {4, 2}}});
+    auto const warnings_of = [&](std::string const& rules, std::string const& more = "") {
+        return Model(tensors, architecture_of("", rules, more), {.tp = 2}).warnings();
+    };
+    EXPECT_THAT(warnings_of(R"("layers.*.up": "colwise")"), IsEmpty());
+    EXPECT_THAT(warnings_of(R"("layers.*.upp": "colwise", "layers.*.up": "colwise")"),
+                ElementsAre(AllOf(HasSubstr("t.json"), HasSubstr("plan tp"), HasSubstr(": layers.*.upp"))));
+    EXPECT_THAT(warnings_of(R"("layers.*.norm": "replicate", "layers.*.up": "colwise")"), IsEmpty())
+        << "cuts nothing anyway";
+    EXPECT_THAT(warnings_of(R"("head": "colwise")", R"("tied": {"model.head.weight": "model.embed.weight"})"),
+                IsEmpty())
+        << "the other name of a tied parameter counts";
+}
+
 TEST(Mapping, ReplicatedKeyValueHeadsAreWholeOnEveryRankAndBesideTheirQueries) {
     auto const model = attention(4, KvHeads::replicate);
     EXPECT_THAT(model.warnings(), IsEmpty());

@@ -199,6 +199,40 @@ Outline single(DType dtype, Shape const& shape, std::int64_t tp) {
     return result;
 }
 
+TEST(PlanBounds, CachedFilesAreReadRunByRunWhereGapsCostMore) {
+    struct Case {
+        Shape shape;
+        std::int64_t tp;
+        std::uint64_t requests;
+        std::uint64_t over_read;
+    };
+    std::vector<FileFacts> const cached = {{1.0, false, false, "test"}};
+    for (auto const& [shape, tp, requests, over_read] : {
+             Case{{64, 65536}, 2, 64, 0},          // runs of 32 KiB
+             Case{{4, 65536}, 8, 4, 0},            // runs of 8 KiB, gaps of 56 KiB
+             Case{{64, 1024}, 2, 1, 63 * 512},     // runs of 512 B: one read over all gaps
+             Case{{1, 65536}, 4, 1, 0},            // contiguous
+         }) {
+        auto const outline = single(DType::u8, shape, tp);
+        auto const plan = plan_parameters(outline.catalog, outline.parameters,
+                                          options_for({1, tp}, StrategyChoice::direct, 16 * kMiB), 0, cached);
+        EXPECT_EQ(plan.totals.requests, requests) << to_string(shape);
+        EXPECT_EQ(plan.totals.over_read_bytes, over_read) << to_string(shape);
+        EXPECT_EQ(plan.totals.read_bytes, plan.totals.needed_bytes + over_read) << to_string(shape);
+    }
+}
+
+TEST(PlanBounds, CachedTensorsInShortRunsAreExchangedOnceTheirGapsMultiply) {
+    std::vector<FileFacts> const cached = {{1.0, false, false, "test"}};
+    for (auto const& [tp, is_direct] : {std::pair(2, true), std::pair(4, true), std::pair(16, false)}) {
+        auto const outline = single(DType::u8, {256, 1024}, tp);
+        auto const options = options_for({1, tp}, StrategyChoice::automatic, 16 * kMiB);
+        auto const plan = plan_parameters(outline.catalog, outline.parameters, options, 0, cached);
+        EXPECT_EQ(plan.strategy_bytes.direct > 0, is_direct) << tp;
+        EXPECT_EQ(plan.strategy_bytes.cooperative > 0, !is_direct) << tp;
+    }
+}
+
 TEST(PlanBounds, TypesBelowAByteAreCutAsTheirBytesAre) {
     for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
         for (std::int64_t rank = 0; rank < 2; ++rank) {
