@@ -101,11 +101,14 @@ class Materialization {
     class Engine;
 
     explicit Materialization(std::unique_ptr<Engine> engine);
+
+    /// Dropped before wait(), a load is cancelled: no rank is left waiting for this one.
     Materialization(Materialization&&) noexcept;
     Materialization& operator=(Materialization&&) noexcept;
     ~Materialization();
 
-    /// The next tensor in plan order, as soon as it is complete on this rank; nothing after the last one.
+    /// The next tensor in plan order, as soon as it is complete on this rank; nothing after the last one, once all
+    /// ranks have theirs.
     /// @throws Error the same on every rank when any rank fails.
     std::optional<HeldTensor> next();
 

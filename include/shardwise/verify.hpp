@@ -25,7 +25,7 @@ struct ContentDigest {
     bool operator==(ContentDigest const&) const = default;
 };
 
-/// Digests of everything at @p path: a checkpoint, or a folder with shardwise.json and safetensors rank files, whatever
+/// Digests of everything at @p path: a checkpoint, or a folder with shardwise.json and rank files, whatever
 /// its world was. One process.
 /// @throws Error input if parts of a tensor are missing, overlap, or copies of one part differ.
 std::map<std::string, ContentDigest> digest_contents(std::string const& path);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -55,6 +56,10 @@ void refuse_foreign_format(std::string const& path, std::string_view start) {
 }  // namespace
 
 FileHeader read_file_header(std::string const& path) {
+    // Looked at first, because to open a pipe is to wait for whoever writes to it.
+    if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path)) {
+        throw Error(Errc::input, fmt::format("{} is not a regular file", path));
+    }
     Fd const fd = open_for_read(path);
     FileHeader header;
     header.file.path = path;

@@ -36,8 +36,9 @@ class MpiTransport final : public Transport {
     }
 
     std::string name() const override {
-        if (!window_) { return "mpi"; }
-        return communicator_.layout().node_count == 1 ? "shm" : "shm+mpi";
+        auto const nodes = communicator_.layout().node_count;
+        if (!window_ || nodes == static_cast<std::uint32_t>(communicator_.size())) { return "mpi"; }
+        return nodes == 1 ? "shm" : "shm+mpi";
     }
 
     bool shares_memory_with(int rank) const noexcept override {

@@ -63,6 +63,11 @@ Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions 
 }
 
 Materialization::Engine::~Engine() {
+    if (state_ == State::loading && communicator_.size() > 1) {
+        try {
+            cancel();
+        } catch (Error const&) {}  // said by the ranks that wait
+    }
     if (state_ != State::done) { abandon(); }
 }
 
@@ -250,27 +255,33 @@ void Materialization::Engine::finish_together() {
     transport_.reset();
 }
 
-std::optional<HeldTensor> Materialization::Engine::next() {
-    if (state_ == State::failed) { throw Error(Errc::usage, "next() after the load has failed"); }
-    if (next_tensor_ == plan_.tensors.size()) { return std::nullopt; }
+/// Goes on until @p is_enough or the load is over.
+template <class Enough>
+void Materialization::Engine::go_on(char const* caller, Enough is_enough) {
+    if (state_ == State::failed) { throw Error(Errc::usage, fmt::format("{} after the load has failed", caller)); }
     try {
-        while (state_ == State::loading && !tracker_.is_complete(next_tensor_)) { step(); }
+        while (state_ == State::loading && !is_enough()) { step(); }
     } catch (Error const& error) {
         if (state_ == State::loading) { give_up(error); }
         throw;
     }
+}
+
+std::optional<HeldTensor> Materialization::Engine::next() {
+    if (next_tensor_ == plan_.tensors.size()) {
+        wait();  // other ranks may still need this one
+        return std::nullopt;
+    }
+    go_on("next()", [&] { return tracker_.is_complete(next_tensor_); });
     return ParameterStore(store_)[next_tensor_++];
 }
 
 ParameterStore Materialization::Engine::wait() {
-    if (state_ == State::failed) { throw Error(Errc::usage, "wait() after the load has failed"); }
-    try {
-        while (state_ == State::loading && !(direct_->is_done() && waves_->is_done())) { step(); }
-        if (state_ == State::loading) { finish_together(); }
-    } catch (Error const& error) {
-        if (state_ == State::loading) { give_up(error); }
-        throw;
-    }
+    go_on("wait()", [&] {
+        bool const is_complete = direct_->is_done() && waves_->is_done();
+        if (is_complete) { finish_together(); }
+        return is_complete;
+    });
     return ParameterStore(store_);
 }
 

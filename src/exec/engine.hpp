@@ -50,6 +50,8 @@ class Materialization::Engine {
     void start(ReaderHook const& hook);
     void check_memory();
     std::size_t lane_count() const;
+    template <class Enough>
+    void go_on(char const* caller, Enough is_enough);
     void step();
     bool handle_read();
     bool handle_copies();

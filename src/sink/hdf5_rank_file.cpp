@@ -1,70 +1,15 @@
-// The only place that includes <hdf5.h>: serial C API, metadata and data of one rank's file.
-#include <algorithm>
-#include <functional>
+// One rank's file by the serial C API: metadata and data.
 #include <optional>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
-#include <hdf5.h>
 
-#include <shardwise/error.hpp>
-
+#include "sink/hdf5.hpp"
 #include "sink/rank_files.hpp"
-#include "util/handle.hpp"
 
 namespace shardwise {
 namespace {
-
-template <herr_t (*Close)(hid_t)>
-struct HidTraits {
-    using type = hid_t;
-    static type null() noexcept { return H5I_INVALID_HID; }
-    static void close(type id) noexcept { Close(id); }
-};
-template <herr_t (*Close)(hid_t)>
-using Hid = UniqueHandle<HidTraits<Close>>;
-
-using FileId = Hid<H5Fclose>;
-using DatasetId = Hid<H5Dclose>;
-using SpaceId = Hid<H5Sclose>;
-using TypeId = Hid<H5Tclose>;
-using PropertiesId = Hid<H5Pclose>;
-using AttributeId = Hid<H5Aclose>;
-
-/// The system's words within a message of HDF5, which spreads time, file and buffer over several lines; all of it, on
-/// one line, if there are none.
-std::string system_words(std::string text) {
-    constexpr std::string_view kBefore = "error message = '";
-    auto const before = text.find(kBefore);
-    auto const begin = before + kBefore.size();
-    auto const end = before == std::string::npos ? before : text.find('\'', begin);
-    if (end != std::string::npos) { return text.substr(begin, end - begin); }
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    return text;
-}
-
-/// The innermost message of HDF5's error stack, which holds the system's words.
-std::string error_text() {
-    std::string text = "HDF5 gives no reason";
-    auto const keep = [](unsigned, H5E_error2_t const* error, void* out) -> herr_t {
-        if (error->desc != nullptr) { *static_cast<std::string*>(out) = error->desc; }
-        return 0;
-    };
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep, &text);
-    H5Eclear2(H5E_DEFAULT);
-    return system_words(std::move(text));
-}
-
-/// HDF5 returns a negative number for failure.
-template <class Result>
-Result check(Result result, std::string_view what) {
-    if (result >= 0) { return result; }
-    auto const text = error_text();
-    throw Error(Errc::io, fmt::format("HDF5: {}: {}", what, text));
-}
 
 /// A float type by its bit fields, made from the 32-bit one: fields, then precision, then size, then bias, the order in
 /// which every step is valid.

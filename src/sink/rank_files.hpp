@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include <shardwise/catalog.hpp>
 #include <shardwise/materialize.hpp>
 #include <shardwise/plan.hpp>
 
@@ -31,5 +33,9 @@ PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const&
 /// Types that HDF5 1.10 cannot convert rightly (8-bit floats but E5M2, packed ones) are stored as bytes.
 /// @throws Error unavailable naming the CMake option when HDF5 is not built in.
 PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path);
+
+/// The tensors of a rank's HDF5 file and where their bytes lie in it.
+/// @throws Error io; Error input for a dataset that is no tensor; Error unavailable when HDF5 is not built in.
+std::vector<TensorRecord> read_hdf5_rank_file(std::string const& path);
 
 }  // namespace shardwise

@@ -22,14 +22,16 @@ def shards(shardwise, tmp_path_factory):
         ("tp3", 3, []),
         ("tp2dp2", 4, ["--dp=2"]),
         ("kv4", 4, ["--kv-heads=replicate"]),
+        ("hdf5", 3, ["--format=hdf5"]),
     ]:
         shardwise.check("load", folder / "checkpoint", f"--out={folder / name}", *options, ranks=ranks)
     return folder
 
 
-@pytest.mark.parametrize(
-    "a,b", [("checkpoint", "checkpoint"), ("checkpoint", "tp3"), ("tp3", "tp1"), ("tp2dp2", "kv4")]
-)
+SAME = ["checkpoint checkpoint", "checkpoint tp3", "tp3 tp1", "tp2dp2 kv4", "checkpoint hdf5", "hdf5 kv4"]
+
+
+@pytest.mark.parametrize("a,b", [pair.split() for pair in SAME])
 def test_the_same_tensors_in_any_cut_are_equal(shardwise, shards, a, b):
     result = shardwise.run("verify", shards / a, shards / b)
     assert (result.returncode, result.stdout) == (0, "21 of 21 tensors are the same\n"), result.stderr
@@ -95,6 +97,24 @@ def test_a_bit_that_flipped_in_a_rank_file_is_found(shardwise, shards, tmp_path)
     copy = changed_copy(shards / "tp3", tmp_path / "copy", "model-rank-2-part-0.safetensors", flip_bit(NAME))
     result = shardwise.run("verify", shards / "checkpoint", copy)
     assert result.returncode == INPUT and NAME in result.stdout
+
+
+def test_a_bit_that_flipped_in_an_hdf5_rank_file_is_found(shardwise, shards, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    shutil.copytree(shards / "hdf5", tmp_path / "copy")
+    with h5py.File(tmp_path / "copy" / "model-rank-2-part-0.h5", "r+") as file:
+        file[NAME][0, 0] = -file[NAME][0, 0]
+    result = shardwise.run("verify", shards / "checkpoint", tmp_path / "copy")
+    assert result.returncode == INPUT and NAME in result.stdout
+
+
+def test_an_hdf5_dataset_of_another_shape_is_refused(shardwise, shards, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    shutil.copytree(shards / "hdf5", tmp_path / "copy")
+    with h5py.File(tmp_path / "copy" / "model-rank-0-part-0.h5", "r+") as file:
+        file[NAME].attrs["local_shape"] = [1, 64]
+    words = ["model-rank-0-part-0.h5", NAME, "[1, 64]"]
+    assert_refused(shardwise.run("verify", shards / "checkpoint", tmp_path / "copy"), INPUT, words)
 
 
 def test_copies_of_a_data_parallel_job_must_agree(shardwise, shards, tmp_path):

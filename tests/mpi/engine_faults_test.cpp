@@ -281,13 +281,48 @@ TEST(Faults, CancellingOnOneRankEndsAll) {
     }
 }
 
+TEST(Faults, DroppingALoadOnOneRankEndsItOnAll) {
+    for (auto const& network : networks(world_size())) {
+        Way const way = {{"pread", ReaderChoice::pread, false, false}, network, StrategyChoice::automatic};
+        auto context = make_job(way.network);
+        if (context.size() == 1) { return; }  // nobody waits
+        auto const& model = model_on_disk(context.size());
+        auto const plan = plan_for(model, way, context);
+        auto const dropper = context.size() - 1;
+        if (context.rank() == dropper) {
+            auto load = start(plan, way, context);
+            load.next();
+        } else {
+            try {
+                start(plan, way, context).wait();
+                ADD_FAILURE() << "nobody told this rank";
+            } catch (Error const& error) {
+                EXPECT_EQ(error.code(), Errc::peer);
+                EXPECT_EQ(error.rank(), dropper);
+            }
+        }
+        expect_a_fresh_load_works(model, way, context);
+    }
+}
+
+TEST(Faults, DroppingALoadOnAllRanksAtOnceOrAfterItsLastTensorIsQuiet) {
+    Way const way = {{"pread", ReaderChoice::pread, false, false}, {"automatic", 0, TransportChoice::automatic}};
+    auto context = make_job(way.network);
+    auto const& model = model_on_disk(context.size());
+    auto const plan = plan_for(model, way, context);
+    { auto const at_once = start(plan, way, context); }
+    auto load = start(plan, way, context);
+    while (load.next()) {}
+    expect_a_fresh_load_works(model, way, context);
+}
+
 TEST(Faults, ALoadThatIsDroppedHalfWayLeavesTheMemoryAlone) {
     for (auto const& storage : storages()) {
         for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
             for (std::size_t tensors = 0; tensors < 4; ++tensors) {
                 Way way = {storage, {"alone", 0, TransportChoice::automatic}, strategy};
                 way.lanes = 4;
-                auto context = Context::self();  // ranks that drop a load in the middle cannot meet again
+                auto context = Context::self();
                 auto const& model = model_on_disk(1);
                 auto const plan = plan_for(model, way, context);
                 {

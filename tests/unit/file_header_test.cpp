@@ -1,6 +1,7 @@
 #include "catalog/file_header.hpp"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include "support/error_of.hpp"
 #include "support/safetensors_bytes.hpp"
@@ -89,6 +90,9 @@ TEST(FileHeader, WhatIsNoFileIsAnError) {
     ScratchFolder const folder;
     EXPECT_THAT(error_of([&] { read_file_header(folder / "none"); }), IsError(Errc::io, folder / "none"));
     EXPECT_THAT(error_of([&] { read_file_header(folder.path()); }), IsError(Errc::input, "is not a regular file"));
+    auto const pipe = folder / "model.safetensors";
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    EXPECT_THAT(error_of([&] { read_file_header(pipe); }), IsError(Errc::input, "is not a regular file"));
 }
 
 }  // namespace

@@ -1,0 +1,35 @@
+#include "sink/hdf5.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace shardwise {
+namespace {
+
+/// The system's words within a message of HDF5, which spreads time, file and buffer over several lines; all of it, on
+/// one line, if there are none.
+std::string system_words(std::string text) {
+    constexpr std::string_view kBefore = "error message = '";
+    auto const before = text.find(kBefore);
+    auto const begin = before + kBefore.size();
+    auto const end = before == std::string::npos ? before : text.find('\'', begin);
+    if (end != std::string::npos) { return text.substr(begin, end - begin); }
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    return text;
+}
+
+}  // namespace
+
+/// The innermost message has the system's words.
+std::string take_hdf5_error() {
+    std::string text = "HDF5 gives no reason";
+    auto const keep = [](unsigned, H5E_error2_t const* error, void* out) -> herr_t {
+        if (error->desc != nullptr) { *static_cast<std::string*>(out) = error->desc; }
+        return 0;
+    };
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep, &text);
+    H5Eclear2(H5E_DEFAULT);
+    return system_words(std::move(text));
+}
+
+}  // namespace shardwise
