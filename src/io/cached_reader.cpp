@@ -2,8 +2,6 @@
 #include <atomic>
 #include <cerrno>
 #include <memory>
-#include <mutex>
-#include <vector>
 
 #include <unistd.h>
 
@@ -15,12 +13,12 @@ namespace {
 
 class CachedReader final : public InlineReader {
    public:
-    explicit CachedReader(std::span<FileRecord const> files) : files_(files), opened_(files.size()) {}
+    explicit CachedReader(std::span<FileRecord const> files) : files_(open_when_read(files)) {}
 
     bool fills_room() const noexcept override { return true; }
 
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) override {
-        auto const& access = opened(range.file);
+        auto const& access = files_[range.file];
         auto const target = room.first(range.size_bytes);
         for (std::uint64_t done = 0; done < range.size_bytes;) {
             auto const rest = target.subspan(done);
@@ -40,20 +38,7 @@ class CachedReader final : public InlineReader {
     ReadCounters counters() const noexcept override { return {requests_, bytes_, 0}; }
 
    private:
-    /// Opened by whoever is first; no lock after that, for there is one call a run.
-    struct Opened {
-        std::once_flag once;
-        std::unique_ptr<FileAccess> access;
-    };
-
-    FileAccess const& opened(std::uint32_t file) {
-        auto& entry = opened_[file];
-        std::call_once(entry.once, [&] { entry.access = std::make_unique<FileAccess>(files_[file], false); });
-        return *entry.access;
-    }
-
-    std::span<FileRecord const> files_;
-    std::vector<Opened> opened_;
+    OpenedFiles<FileAccess> files_;
     std::atomic<std::uint64_t> requests_ = 0;
     std::atomic<std::uint64_t> bytes_ = 0;
 };

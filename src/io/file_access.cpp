@@ -177,6 +177,12 @@ std::span<std::byte const> Transfer::data() const noexcept {
     return into_.subspan(range_.begin % kSlotAlignment, range_.size_bytes);
 }
 
+OpenedFiles<FileAccess> open_when_read(std::span<FileRecord const> files, std::vector<bool> wants_direct) {
+    return {files.size(), [files, wants_direct = std::move(wants_direct)](std::uint32_t file) {
+                return std::make_unique<FileAccess>(files[file], !wants_direct.empty() && wants_direct[file]);
+            }};
+}
+
 void check_outcome(FileAccess const& access, FileRange const& range, std::int64_t outcome) {
     if (outcome == -EINTR || outcome == -EAGAIN) { return; }
     auto const what = fmt::format("read {} at {} for {} B", access.path(), range.begin, range.size_bytes);

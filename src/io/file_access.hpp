@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <shardwise/plan.hpp>
 
+#include "io/opened_files.hpp"
 #include "util/handle.hpp"
 
 namespace shardwise {
@@ -35,6 +37,10 @@ class FileAccess {
     Fd buffered_;
     Fd direct_;
 };
+
+/// The files of a catalog, opened when they are first read.
+/// @param wants_direct one flag a file; none: no file.
+OpenedFiles<FileAccess> open_when_read(std::span<FileRecord const> files, std::vector<bool> wants_direct = {});
 
 /// The part of a range that is still to be read, and where it lands. Reads that came back short go on from where they
 /// stopped; direct ones from the page before it.

@@ -2,14 +2,14 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <map>
-#include <mutex>
+#include <memory>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "io/file_access.hpp"
+#include "io/opened_files.hpp"
 #include "io/reader.hpp"
 #include "util/checked.hpp"
 
@@ -63,12 +63,13 @@ std::span<std::byte> pages_of(std::span<std::byte const> data) {
 
 class MmapReader final : public InlineReader {
    public:
-    explicit MmapReader(std::span<FileRecord const> files) : files_(files) {}
+    explicit MmapReader(std::span<FileRecord const> files)
+        : files_(files.size(), [=](std::uint32_t file) { return std::make_unique<MappedFile>(files[file]); }) {}
 
     bool fills_room() const noexcept override { return false; }
 
     std::span<std::byte const> read(FileRange const& range, std::span<std::byte>) override {
-        auto const& file = mapped(range.file);
+        auto const& file = files_[range.file];
         auto const data = file.bytes().subspan(range.begin, range.size_bytes);
         fault_in(file, range, data);
         file.check_size(range);
@@ -85,13 +86,6 @@ class MmapReader final : public InlineReader {
     ReadCounters counters() const noexcept override { return {requests_, used_bytes_, 0}; }
 
    private:
-    MappedFile const& mapped(std::uint32_t file) {
-        std::lock_guard const lock(mutex_);
-        auto& entry = mapped_[file];
-        if (!entry) { entry = std::make_unique<MappedFile>(files_[file]); }
-        return *entry;
-    }
-
     /// Brings pages in before they are touched: an error of the storage is a signal otherwise.
     static void fault_in(MappedFile const& file, FileRange const& range, std::span<std::byte const> data) {
         auto const pages = pages_of(data);
@@ -104,9 +98,7 @@ class MmapReader final : public InlineReader {
         }
     }
 
-    std::span<FileRecord const> files_;
-    std::mutex mutex_;
-    std::map<std::uint32_t, std::unique_ptr<MappedFile>> mapped_;
+    OpenedFiles<MappedFile> files_;
     std::atomic<std::uint64_t> requests_ = 0;
     std::atomic<std::uint64_t> used_bytes_ = 0;
 };

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
-#include <map>
 #include <mutex>
 #include <thread>
 
@@ -21,7 +20,7 @@ namespace {
 class PreadReader final : public Reader {
    public:
     PreadReader(std::span<FileRecord const> files, std::vector<bool> wants_direct, std::size_t threads)
-        : files_(files), wants_direct_(std::move(wants_direct)), limit_(threads * kRequestsPerThread) {
+        : files_(open_when_read(files, std::move(wants_direct))), limit_(threads * kRequestsPerThread) {
         for (std::size_t i = 0; i < threads; ++i) {
             threads_.emplace_back([this](std::stop_token const& stop) { work(stop); });
         }
@@ -38,7 +37,7 @@ class PreadReader final : public Reader {
         ReadResult failed{request.id, {}, {}};
         ++under_way_;
         try {
-            auto& access = opened(request.range.file);
+            auto& access = files_[request.range.file];
             std::lock_guard const lock(mutex_);
             queue_.push_back({request.id, &access, Transfer(request.range, request.into, access.allows_direct())});
         } catch (Error const& error) {
@@ -69,12 +68,6 @@ class PreadReader final : public Reader {
         FileAccess* access;
         Transfer transfer;
     };
-
-    FileAccess& opened(std::uint32_t file) {
-        auto& entry = opened_[file];
-        if (!entry) { entry = std::make_unique<FileAccess>(files_[file], wants_direct_[file]); }
-        return *entry;
-    }
 
     void work(std::stop_token const& stop) {
         std::unique_lock lock(mutex_);
@@ -112,11 +105,9 @@ class PreadReader final : public Reader {
         return next == NextStep::done;
     }
 
-    std::span<FileRecord const> files_;
-    std::vector<bool> wants_direct_;
+    OpenedFiles<FileAccess> files_;
     std::size_t limit_;
     std::size_t under_way_ = 0;  ///< submitted and not yet polled; of the caller's thread
-    std::map<std::uint32_t, std::unique_ptr<FileAccess>> opened_;
     std::mutex mutex_;
     std::condition_variable work_added_;
     std::condition_variable work_done_;

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cerrno>
-#include <map>
 
 #include <fmt/format.h>
 #include <liburing.h>
@@ -43,7 +42,7 @@ class Ring {
 class UringReader final : public Reader {
    public:
     UringReader(std::span<FileRecord const> files, std::vector<bool> wants_direct, std::size_t depth)
-        : files_(files), wants_direct_(std::move(wants_direct)), jobs_(depth), ring_(static_cast<unsigned>(depth)) {
+        : files_(open_when_read(files, std::move(wants_direct))), jobs_(depth), ring_(static_cast<unsigned>(depth)) {
         for (std::size_t i = depth; i-- > 0;) { free_.push_back(i); }
     }
 
@@ -51,7 +50,7 @@ class UringReader final : public Reader {
 
     void submit(ReadRequest const& request) override {
         try {
-            auto& access = opened(request.range.file);
+            auto& access = files_[request.range.file];
             auto const index = free_.back();
             free_.pop_back();
             jobs_[index] = {request.id, &access, Transfer(request.range, request.into, access.allows_direct())};
@@ -101,12 +100,6 @@ class UringReader final : public Reader {
 
     std::size_t under_way() const noexcept { return jobs_.size() - free_.size(); }
 
-    FileAccess& opened(std::uint32_t file) {
-        auto& entry = opened_[file];
-        if (!entry) { entry = std::make_unique<FileAccess>(files_[file], wants_direct_[file]); }
-        return *entry;
-    }
-
     void prepare(std::size_t index) {
         auto const& job = jobs_[index];
         auto* entry = io_uring_get_sqe(ring_.get());
@@ -147,9 +140,7 @@ class UringReader final : public Reader {
         free_.push_back(index);
     }
 
-    std::span<FileRecord const> files_;
-    std::vector<bool> wants_direct_;
-    std::map<std::uint32_t, std::unique_ptr<FileAccess>> opened_;
+    OpenedFiles<FileAccess> files_;
     std::vector<Job> jobs_;
     std::vector<std::size_t> free_;  ///< jobs not under way
     std::vector<ReadResult> failed_;
