@@ -79,7 +79,7 @@ Comm duplicate(MPI_Comm base) {
 }
 
 MpiCommunicator::MpiCommunicator(MPI_Comm base, MpiOptions options)
-    : comm_(duplicate(base)), alarm_comm_(duplicate(base)) {
+    : comm_(duplicate(base)), alarm_comm_(duplicate(base)), roll_call_(alarm_comm_.get()) {
     MPI_Comm_rank(comm_.get(), &rank_);
     MPI_Comm_size(comm_.get(), &size_);
     find_layout(options.pretend_ranks_per_node);
@@ -97,6 +97,11 @@ MpiCommunicator::MpiCommunicator(MPI_Comm base, MpiOptions options)
 MpiCommunicator::~MpiCommunicator() {
     int is_finalized = 0;
     MPI_Finalized(&is_finalized);
+    if (has_given_up_) {
+        // A collective is still under way; a communicator cannot be freed below it.
+        for (auto* comm : {&comm_, &alarm_comm_, &node_comm_}) { static_cast<void>(comm->release()); }
+        return;
+    }
     if (is_finalized != 0 || alarm_request_ == MPI_REQUEST_NULL) { return; }
     MPI_Cancel(&alarm_request_);
     MPI_Wait(&alarm_request_, MPI_STATUS_IGNORE);
@@ -139,7 +144,13 @@ void MpiCommunicator::listen_for_alarm() {
 
 void MpiCommunicator::pause(bool is_first) {
     if (is_first) { watch_->begin(); }
-    watch_->pause();
+    try {
+        roll_call_.answer();
+        if (watch_->pause()) { roll_call_.call(watch_->deadline()); }
+    } catch (Error const&) {
+        has_given_up_ = true;
+        throw;
+    }
 }
 
 void MpiCommunicator::wait_for(MPI_Request& request, char const* what) {
@@ -151,52 +162,80 @@ void MpiCommunicator::wait_for(MPI_Request& request, char const* what) {
     }
 }
 
-std::vector<std::vector<std::byte>> MpiCommunicator::all_gather(std::span<std::byte const> bytes) {
-    int const own_count = int_count(bytes.size());
-    std::vector<int> counts(static_cast<std::size_t>(size_));
-    MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Iallgather(&own_count, 1, MPI_INT, counts.data(), 1, MPI_INT, comm_.get(), &request), "gather sizes");
-    wait_for(request, "gather sizes");
+namespace {
 
+/// Memory that MPI works on. When a wait is given up it stays MPI's for good.
+template <class Memory, class Wait>
+void wait_with(std::unique_ptr<Memory>& memory, Wait wait) {
+    try {
+        wait();
+    } catch (Error const&) {
+        static_cast<void>(memory.release());
+        throw;
+    }
+}
+
+struct Gathered {
+    int own_count = 0;
+    std::vector<std::byte> own;
+    std::vector<int> counts;
     std::vector<int> offsets;
+    std::vector<std::byte> all;
+};
+
+}  // namespace
+
+std::vector<std::vector<std::byte>> MpiCommunicator::all_gather(std::span<std::byte const> bytes) {
+    auto g = std::make_unique<Gathered>();
+    g->own_count = int_count(bytes.size());
+    g->own.assign(bytes.begin(), bytes.end());
+    g->counts.resize(static_cast<std::size_t>(size_));
+    MPI_Request request = MPI_REQUEST_NULL;
+    check_mpi(MPI_Iallgather(&g->own_count, 1, MPI_INT, g->counts.data(), 1, MPI_INT, comm_.get(), &request),
+              "gather sizes");
+    wait_with(g, [&] { wait_for(request, "gather sizes"); });
+
     std::size_t total = 0;
-    for (int const count : counts) {
-        offsets.push_back(int_count(total));
+    for (int const count : g->counts) {
+        g->offsets.push_back(int_count(total));
         total += static_cast<std::size_t>(count);
     }
     int_count(total);
-    std::vector<std::byte> all(total);
-    check_mpi(MPI_Iallgatherv(bytes.data(), own_count, MPI_BYTE, all.data(), counts.data(), offsets.data(), MPI_BYTE,
-                              comm_.get(), &request),
+    g->all.resize(total);
+    check_mpi(MPI_Iallgatherv(g->own.data(), g->own_count, MPI_BYTE, g->all.data(), g->counts.data(),
+                              g->offsets.data(), MPI_BYTE, comm_.get(), &request),
               "gather messages");
-    wait_for(request, "gather messages");
+    wait_with(g, [&] { wait_for(request, "gather messages"); });
 
     std::vector<std::vector<std::byte>> result;
-    for (std::size_t rank = 0; rank < counts.size(); ++rank) {
-        auto const begin = all.begin() + offsets[rank];
-        result.emplace_back(begin, begin + counts[rank]);
+    for (std::size_t rank = 0; rank < g->counts.size(); ++rank) {
+        auto const begin = g->all.begin() + g->offsets[rank];
+        result.emplace_back(begin, begin + g->counts[rank]);
     }
     return result;
 }
 
 std::vector<std::byte> MpiCommunicator::broadcast(std::vector<std::byte> bytes, int root) {
-    auto size = static_cast<std::uint64_t>(bytes.size());
+    auto size = std::make_unique<std::uint64_t>(bytes.size());
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Ibcast(&size, 1, MPI_UINT64_T, root, comm_.get(), &request), "broadcast a size");
-    wait_for(request, "broadcast a size");
-    bytes.resize(size);
-    check_mpi(MPI_Ibcast(bytes.data(), int_count(size), MPI_BYTE, root, comm_.get(), &request), "broadcast a message");
-    wait_for(request, "broadcast a message");
-    return bytes;
+    check_mpi(MPI_Ibcast(size.get(), 1, MPI_UINT64_T, root, comm_.get(), &request), "broadcast a size");
+    wait_with(size, [&] { wait_for(request, "broadcast a size"); });
+    auto message = std::make_unique<std::vector<std::byte>>(std::move(bytes));
+    message->resize(*size);
+    check_mpi(MPI_Ibcast(message->data(), int_count(*size), MPI_BYTE, root, comm_.get(), &request),
+              "broadcast a message");
+    wait_with(message, [&] { wait_for(request, "broadcast a message"); });
+    return std::move(*message);
 }
 
 std::vector<std::uint64_t> MpiCommunicator::sum(std::vector<std::uint64_t> values) {
+    auto sums = std::make_unique<std::vector<std::uint64_t>>(std::move(values));
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data(), int_count(values.size()), MPI_UINT64_T, MPI_SUM, comm_.get(),
+    check_mpi(MPI_Iallreduce(MPI_IN_PLACE, sums->data(), int_count(sums->size()), MPI_UINT64_T, MPI_SUM, comm_.get(),
                              &request),
               "sum over the ranks");
-    wait_for(request, "sum over the ranks");
-    return values;
+    wait_with(sums, [&] { wait_for(request, "sum over the ranks"); });
+    return std::move(*sums);
 }
 
 std::unique_ptr<Agreement> MpiCommunicator::start_agreement(std::optional<Errc> failure) {

@@ -9,6 +9,7 @@
 #include <shardwise/mpi.hpp>
 
 #include "comm/communicator.hpp"
+#include "comm/roll_call.hpp"
 #include "comm/watch.hpp"
 #include "util/handle.hpp"
 
@@ -66,12 +67,14 @@ class MpiCommunicator final : public Communicator {
     void listen_for_alarm();
 
     Comm comm_;
-    Comm alarm_comm_;  ///< alarms must not match data
+    Comm alarm_comm_;  ///< alarms and calls must not match data
+    RollCall roll_call_;
     Comm node_comm_;
     int rank_ = 0;
     int size_ = 1;
     NodeLayout layout_;
     std::unique_ptr<Watch> watch_;
+    bool has_given_up_ = false;  ///< some wait ended without the others
     MPI_Request alarm_request_ = MPI_REQUEST_NULL;
     int alarm_from_ = -1;
     bool has_raised_alarm_ = false;   ///< this rank

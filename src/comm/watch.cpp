@@ -60,14 +60,14 @@ void Watch::begin() noexcept {
     spins_ = 0;
 }
 
-void Watch::pause() {
+bool Watch::pause() {
     if (++spins_ < kSpinsBeforeSleep) {
         ::sched_yield();
-        return;
+        return false;
     }
     std::this_thread::sleep_for(kNap);
     auto const now = Clock::now();
-    if (now - looked_ < kBetweenLooks && !termination_requested()) { return; }
+    if (now - looked_ < kBetweenLooks && !termination_requested()) { return false; }
     looked_ = now;
     look_for_dead_peers();
     if (termination_requested()) {
@@ -79,12 +79,7 @@ void Watch::pause() {
         throw Error(Errc::peer, "the launcher ended the job: a rank on another node died, or the job was cancelled")
             .on_rank(0);
     }
-    if (now - began_ > deadline_) {
-        throw Error(Errc::peer,
-                    fmt::format("waited {} s for the other ranks: one of them is stuck (--deadline sets the limit)",
-                                deadline_.count()))
-            .on_rank(rank_);
-    }
+    return now - began_ > deadline_;
 }
 
 void Watch::look_for_dead_peers() const {

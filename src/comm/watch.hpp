@@ -28,13 +28,14 @@ class Watch {
     Watch(std::vector<NodePeer> peers, int rank, std::chrono::seconds deadline);
 
     void set_deadline(std::chrono::seconds deadline) noexcept { deadline_ = deadline; }
+    std::chrono::seconds deadline() const noexcept { return deadline_; }
 
     /// Starts one wait.
     void begin() noexcept;
 
-    /// Throws Error peer if a rank of this node is gone, the launcher has asked this process to end, or the wait has
-    /// lasted longer than the deadline; sleeps a little when nothing has happened for a while.
-    void pause();
+    /// Sleeps a little when nothing has happened for a while. True once the wait has lasted longer than the deadline.
+    /// @throws Error peer if a rank of this node is gone or the launcher has asked this process to end.
+    [[nodiscard]] bool pause();
 
    private:
     using Clock = std::chrono::steady_clock;

@@ -42,13 +42,12 @@ class Neighbour {
     pid_t pid_;
 };
 
-/// The error that ends a wait; a wait that goes on for ever is ended by the deadline.
+/// The error that ends a wait, or one that says that the deadline did.
 Error error_of_wait(Watch& watch) {
-    for (;;) {
-        try {
-            watch.pause();
-        } catch (Error const& error) { return error; }
-    }
+    try {
+        while (!watch.pause()) {}
+        return Error(Errc::usage, "deadline");
+    } catch (Error const& error) { return error; }
 }
 
 TEST(Watch, ANeighbourThatWasKilledEndsTheWaitByName) {
@@ -56,7 +55,7 @@ TEST(Watch, ANeighbourThatWasKilledEndsTheWaitByName) {
         Neighbour const living(1);
         Neighbour const dying(3);
         Watch watch({describe_self(2), living.peer(), dying.peer()}, 2, kLong);
-        for (int i = 0; i < 300; ++i) { watch.pause(); }
+        for (int i = 0; i < 300; ++i) { EXPECT_FALSE(watch.pause()); }
         dying.kill();
         if (is_reaped) { dying.reap(); }
         auto const error = error_of_wait(watch);
@@ -84,20 +83,17 @@ TEST(Watch, ProcessesOfAnotherContainerAreNotLookedAt) {
     auto elsewhere = dead.peer();
     ++elsewhere.pid_namespace;
     Watch watch({elsewhere}, 0, std::chrono::seconds(0));
-    EXPECT_THAT(error_of_wait(watch).what(), StartsWith("waited 0 s"));
+    EXPECT_STREQ(error_of_wait(watch).what(), "deadline");
 }
 
 TEST(Watch, TheDeadlineEndsTheWaitAndIsCountedFromItsBeginning) {
     Watch watch({}, 5, std::chrono::seconds(1));
     watch.begin();
     auto const began = std::chrono::steady_clock::now();
-    auto const error = error_of_wait(watch);
+    EXPECT_STREQ(error_of_wait(watch).what(), "deadline");
     EXPECT_GE(std::chrono::steady_clock::now() - began, std::chrono::seconds(1));
-    EXPECT_EQ(error.code(), Errc::peer);
-    EXPECT_EQ(error.rank(), 5);
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("waited 1 s"), HasSubstr("--deadline")));
     watch.begin();
-    EXPECT_NO_THROW(watch.pause());
+    EXPECT_FALSE(watch.pause());
 }
 
 TEST(Watch, TheLaunchersSignalEndsTheWait) {
