@@ -9,9 +9,9 @@
 
 namespace shardwise {
 
-/// A rank that has waited too long calls all others. Those that are alive answer from inside their own waits and end, too,
-/// quietly; who does not answer is named by the caller. If several call at once, the lowest has the word; so that it knows
-/// of those that have answered another one, every rank answers to all.
+/// A rank that has waited too long calls all others. Those that are alive answer from inside their own waits and end,
+/// too, quietly; who does not answer is named by the caller. If several call at once, the lowest has the word; so that
+/// it knows of those that have answered another one, every rank answers to all.
 class RollCall {
    public:
     /// Uses tags of its own on @p comm, which must outlive it.
