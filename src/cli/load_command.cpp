@@ -65,11 +65,21 @@ struct LoadRun {
     void run();
 
    private:
+    void check_outputs();
     Catalog open_checkpoint(Lap& lap);
     Plan make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files);
     ParameterStore materialize(Plan const& plan, Lap& lap);
     void report();
 };
+
+/// Whether results can be written is found out before minutes are spent on them.
+void LoadRun::check_outputs() {
+    together(context.communicator(), [&] {
+        if (!options.stats.empty() && context.rank() == 0) { PendingFile const stats_file(options.stats); }
+        if (options.out.empty()) { return; }
+        PendingFile const rank_file(rank_file_path(options.out, context.rank(), options.format));
+    });
+}
 
 Catalog LoadRun::open_checkpoint(Lap& lap) {
     auto catalog = Catalog::open(options.paths.front(), context);
@@ -138,6 +148,7 @@ void LoadRun::report() {
 
 void LoadRun::run() {
     facts.io = to_word(options.reader);
+    check_outputs();
     Lap whole;
     Lap lap;
     auto const catalog = open_checkpoint(lap);

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context,
                                std::string const& folder, RankFormat format) {
     auto& communicator = context.communicator();
-    auto const path = (fs::path(folder) / rank_file_name(plan.rank, format)).string();
+    auto const path = rank_file_path(folder, plan.rank, format);
     std::optional<PendingFile> file;
     std::uint64_t written = 0;
     together(communicator, [&] {

@@ -18,11 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where a write to @p path really goes: the end of a chain of links.
+/// Where a write to @p path really goes: the end of a chain of links, and a full path, so that it has a folder.
 fs::path resolved(std::string const& path) {
     std::error_code ignored;
-    auto const target = fs::weakly_canonical(path, ignored);
-    return target.empty() ? fs::path(path) : target;
+    auto const full = fs::absolute(path);
+    auto const target = fs::weakly_canonical(full, ignored);
+    return target.empty() ? full : target;
 }
 
 /// Mode of the file that is replaced, or what the process' mask leaves of 0666.

@@ -55,6 +55,10 @@ std::string rank_file_name(std::int64_t rank, RankFormat format) {
     return fmt::format("{}{}-part-0{}", kPrefix, rank, ending(format));
 }
 
+std::string rank_file_path(std::string const& folder, std::int64_t rank, RankFormat format) {
+    return (fs::path(folder) / rank_file_name(rank, format)).string();
+}
+
 std::string manifest_json(Plan const& plan, RankFormat format) {
     Json json = {
         {"schema", "shardwise.manifest/1"},

@@ -20,6 +20,8 @@ char const* to_string(RankFormat format) noexcept;
 /// Name of a rank's file: model-rank-RANK-part-0.safetensors or .h5, the naming of sharded states that engines read.
 std::string rank_file_name(std::int64_t rank, RankFormat format);
 
+std::string rank_file_path(std::string const& folder, std::int64_t rank, RankFormat format);
+
 /// The manifest's text.
 std::string manifest_json(Plan const& plan, RankFormat format);
 

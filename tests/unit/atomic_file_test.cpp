@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include <gmock/gmock.h>
 #include <sched.h>
@@ -202,6 +203,15 @@ TEST(AtomicFile, AFullDiskIsAnIoErrorAndLeavesNothing) {
         return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
     };
     EXPECT_EXIT(fill(), was_permitted, "^$|reserve 1048576 B for .*/out: No space left on device");
+}
+
+TEST(AtomicFile, ANameWithoutAFolderIsInTheWorkingFolder) {
+    ScratchFolder const folder;
+    auto const before = std::filesystem::current_path();
+    std::filesystem::current_path(folder.path());
+    write_file_atomically("plain", "text");
+    std::filesystem::current_path(before);
+    EXPECT_EQ(content_of(folder / "plain"), "text");
 }
 
 }  // namespace
