@@ -1,5 +1,5 @@
 /// @file
-/// Plans of all ranks at once.
+/// Options of plans, and plans of all ranks at once.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,14 @@
 #include <shardwise/plan.hpp>
 
 namespace shardwise::test {
+
+inline PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
+    PlanOptions options;
+    options.mesh = mesh;
+    options.strategy = strategy;
+    options.staging_bytes = staging_bytes;
+    return options;
+}
 
 /// The plan of every rank of @p options' mesh.
 inline std::vector<Plan> plan_all(TestModel const& model, PlanOptions const& options,

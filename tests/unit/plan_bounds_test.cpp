@@ -54,14 +54,6 @@ Plan plan_one(Outline const& model, PlanOptions const& options, std::int64_t ran
     return plan_parameters(model.catalog, model.parameters, options, rank);
 }
 
-PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
-    PlanOptions options;
-    options.mesh = mesh;
-    options.strategy = strategy;
-    options.staging_bytes = staging_bytes;
-    return options;
-}
-
 /// The most memory a rank needs for what is under way: its slots, outboxes of all ranks of a node that has them all,
 /// the pieces of one wave in and out, and the buffers of direct reads.
 std::uint64_t staging_of(Plan const& plan) {

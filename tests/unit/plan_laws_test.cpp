@@ -33,14 +33,6 @@ std::string describe(PlanOptions const& options) {
                        static_cast<int>(options.strategy), options.staging_bytes);
 }
 
-PlanOptions options_for(Mesh mesh, StrategyChoice strategy, std::uint64_t staging_bytes) {
-    PlanOptions options;
-    options.mesh = mesh;
-    options.strategy = strategy;
-    options.staging_bytes = staging_bytes;
-    return options;
-}
-
 /// Every rank holds what it should, and every byte of it was put in place once.
 void expect_right_tensors(TestModel const& model, std::span<Plan const> plans) {
     auto const memories = interpret(plans, model.files());
