@@ -8,7 +8,6 @@
 #include <shardwise/error.hpp>
 
 #include "comm/mpi_communicator.hpp"
-#include "comm/watch.hpp"
 
 namespace shardwise {
 namespace {

@@ -29,7 +29,8 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype);
 /// Appends the parts of @p block whose source bytes lie in @p range; at most two partial ones a loop.
 void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts);
 
-/// Appends ranges that cover the source bytes of @p block, in order; runs less than @p max_gap apart share a range.
+/// Appends ranges that cover the source bytes of @p block, in order. Runs of one loop not more than @p max_gap apart
+/// share a range; what nested loops leave apart is merged by DirectReads.
 void source_ranges(CopyBlock const& block, std::uint64_t max_gap, std::vector<ByteRange>& ranges);
 
 /// How many ranges source_ranges would give and the bytes in them, without making them.

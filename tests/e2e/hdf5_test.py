@@ -11,7 +11,6 @@ import pytest
 
 from checkpoints import Tensor, differences, random_tensor, read_rank, write_checkpoint
 from hdf5_files import read_rank_file, text
-from refusal import INPUT
 
 RANKS = 3
 ALIGNMENT = 64 << 10

@@ -15,7 +15,6 @@ namespace shardwise::test {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 TEST(Communicator, GathersMessagesOfAnyLengthByRank) {
     auto const world = make_world();

@@ -13,7 +13,6 @@
 namespace shardwise::test {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
