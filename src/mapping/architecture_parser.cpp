@@ -6,78 +6,12 @@
 #include <shardwise/error.hpp>
 
 #include "mapping/architecture_data.hpp"
+#include "mapping/operation_parser.hpp"
 #include "util/json_reader.hpp"
 #include "util/suggest.hpp"
 
 namespace shardwise {
 namespace {
-
-std::size_t dim_of(JsonReader const& op, std::string const& key, std::size_t fallback) {
-    auto const value = op.find(key);
-    if (!value) { return fallback; }
-    auto const dim = value->integer();
-    if (dim < 0 || dim >= static_cast<std::int64_t>(Shape::kMaxRank)) {
-        value->refuse(fmt::format("expected a dimension from 0 to {}", Shape::kMaxRank - 1));
-    }
-    return static_cast<std::size_t>(dim);
-}
-
-bool flag_of(JsonReader const& op, std::string const& key) {
-    auto const value = op.find(key);
-    return value && value->boolean();
-}
-
-std::vector<std::string> texts_of(JsonReader const& op, std::string const& key) {
-    auto const value = op.find(key);
-    return value ? value->texts() : std::vector<std::string>{};
-}
-
-PermuteForRope parse_permute(JsonReader const& op) {
-    op.allow_only({"op", "heads", "kv_heads", "names", "kv_names", "inverse"});
-    PermuteForRope permute;
-    if (auto const heads = op.find("heads")) { permute.heads = heads->text(); }
-    if (auto const heads = op.find("kv_heads")) { permute.kv_heads = heads->text(); }
-    permute.names = texts_of(op, "names");
-    permute.kv_names = texts_of(op, "kv_names");
-    permute.inverse = flag_of(op, "inverse");
-    return permute;
-}
-
-Operation parse_operation(JsonReader const& op) {
-    static std::vector<std::string> const kNames = {"Chunk",           "Split",     "Concatenate", "MergeModulelist",
-                                                    "SplitModulelist", "Transpose", "Interleave",  "PermuteForRope"};
-    auto const name = op["op"].text();
-    if (name == "PermuteForRope") { return parse_permute(op); }
-    if (name == "Transpose") {
-        op.allow_only({"op", "dim0", "dim1"});
-        return Transpose{dim_of(op, "dim0", 0), dim_of(op, "dim1", 1)};
-    }
-    if (name == "Interleave") {
-        op.allow_only({"op", "dim", "inverse"});
-        return Interleave{dim_of(op, "dim", 0), flag_of(op, "inverse")};
-    }
-    if (name == "Split") {
-        op.allow_only({"op", "dim", "sizes"});
-        return Split{dim_of(op, "dim", 0), op["sizes"].texts()};
-    }
-    if (std::find(kNames.begin(), kNames.end(), name) == kNames.end()) {
-        auto const near = nearest(name, kNames);
-        op["op"].refuse(fmt::format("unknown operation '{}'; {}", name,
-                                    near.empty() ? fmt::format("known are {}", fmt::join(kNames, ", "))
-                                                 : fmt::format("the nearest known one is '{}'", near)));
-    }
-    auto const dim = dim_of(op, "dim", 0);
-    if (name == "Concatenate" || name == "MergeModulelist") {
-        op.allow_only({"op", "dim", "count"});
-        auto const count_value = op.find("count");
-        auto count = count_value ? count_value->text() : std::string();
-        if (name == "Concatenate") { return Concatenate{dim, std::move(count)}; }
-        return MergeModulelist{dim, std::move(count)};
-    }
-    op.allow_only({"op", "dim"});
-    if (name == "Chunk") { return Chunk{dim}; }
-    return SplitModulelist{dim};
-}
 
 std::vector<std::string> normalized_targets(JsonReader const& rule) {
     std::vector<std::string> targets;
@@ -123,7 +57,8 @@ Transform parse_converter(JsonReader const& rule) {
     if (transform.operations.empty()) {
         rule["ops"].refuse("a converter needs at least one operation; use 'rename' for names alone");
     }
-    if (transform.pattern.sources().size() > 1 && transform.targets.size() > 1) {
+    bool const is_many_to_many = transform.pattern.sources().size() > 1 && transform.targets.size() > 1;
+    if (is_many_to_many && std::ranges::none_of(transform.operations, supports_many_to_many)) {
         rule.refuse("a converter has one source or one target, this one has several of both");
     }
     return transform;
@@ -191,13 +126,13 @@ PlacementRule parse_rule(JsonReader const& rule) {
     if (rule.find("shard")) {
         rule.allow_only({"shard"});
         result.cut = Cut::shard;
-        result.dim = static_cast<std::uint32_t>(dim_of(rule, "shard", 0));
+        result.dim = static_cast<std::uint32_t>(parse_dim(rule, "shard", 0));
         return result;
     }
     auto const packed = rule["packed"];
     packed.allow_only({"dim", "blocks"});
     result.cut = Cut::packed;
-    result.dim = static_cast<std::uint32_t>(dim_of(packed, "dim", 0));
+    result.dim = static_cast<std::uint32_t>(parse_dim(packed, "dim", 0));
     for (auto const& block : packed["blocks"].array()) { result.blocks.push_back(parse_block(block)); }
     if (result.blocks.empty()) { packed["blocks"].refuse("expected at least one block"); }
     return result;
@@ -256,8 +191,8 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
     data.origin = origin;
     data.family = document["family"].text();
     data.model_types = document["model_types"].texts();
-    data.model_classes = texts_of(document, "model_classes");
-    data.ignore = texts_of(document, "ignore");
+    data.model_classes = optional_texts(document, "model_classes");
+    data.ignore = optional_texts(document, "ignore");
     if (auto const base = document.find("base")) { data.base = base->text(); }
     if (auto const sizes = document.find("sizes")) { data.sizes = sizes->text_members(); }
     if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }

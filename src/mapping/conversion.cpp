@@ -69,24 +69,30 @@ void order_by_number(std::vector<Collected>& bucket, std::string const& source, 
     }
 }
 
-bool merges_lists(Transform const& transform) {
-    return std::any_of(transform.operations.begin(), transform.operations.end(),
-                       [](Operation const& op) { return std::holds_alternative<MergeModulelist>(op); });
+/// True if each source collects tensors that are told apart by their numbers. Shards that are joined need none where
+/// the rule does not say how many there are: they come in natural order.
+bool collects_by_number(Transform const& transform) {
+    return std::any_of(transform.operations.begin(), transform.operations.end(), [](Operation const& op) {
+        auto const* join = std::get_if<Concatenate>(&op);
+        return std::holds_alternative<MergeModulelist>(op) || (join != nullptr && !join->count.empty()) ||
+               std::holds_alternative<ErnieFuseAndSplitTextVisionExperts>(op);
+    });
 }
 
 /// The buckets of an entry as expressions, complete and in the order of the rule's sources.
 std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Catalog const& catalog) {
     std::vector<Bucket> buckets;
     auto const sources = transform.pattern.sources();
+    bool const is_numbered = collects_by_number(transform);
     for (std::size_t i = 0; i < sources.size(); ++i) {
         auto& collected = entry.by_source[i];
         if (collected.empty()) { refuse(fmt::format("no tensor matches its source '{}'", sources[i])); }
-        if (merges_lists(transform)) { order_by_number(collected, sources[i], catalog); }
+        if (is_numbered) { order_by_number(collected, sources[i], catalog); }
         Bucket bucket{sources[i], {}, true};
         for (auto const& item : collected) {
             bucket.tensors.push_back(stored(item.tensor, catalog.tensors()[item.tensor]));
         }
-        if (i > 0 && merges_lists(transform) && bucket.tensors.size() != buckets.front().tensors.size()) {
+        if (i > 0 && is_numbered && bucket.tensors.size() != buckets.front().tensors.size()) {
             refuse(fmt::format("{} tensors match '{}' but {} match '{}'", buckets.front().tensors.size(), sources[0],
                                bucket.tensors.size(), sources[i]));
         }

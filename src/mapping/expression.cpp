@@ -72,6 +72,8 @@ char const* verb(Expression const& expression) {
         case Expression::Kind::stack: return "stack";
         case Expression::Kind::transpose: return "transpose";
         case Expression::Kind::interleave: return expression.inverse ? "inverse interleave" : "interleave";
+        case Expression::Kind::merge_dims: return "merge dimensions";
+        case Expression::Kind::split_dim: return "split dimension";
     }
     return "unknown";
 }
@@ -84,6 +86,8 @@ std::string details(Expression const& expression) {
         case Expression::Kind::select: return fmt::format("{} at {}", expression.dim, expression.begin);
         case Expression::Kind::transpose: return fmt::format("{},{}", expression.dim, expression.dim1);
         case Expression::Kind::interleave: return fmt::format("{} in {} group(s)", expression.dim, expression.groups);
+        case Expression::Kind::merge_dims: return fmt::format("{},{}", expression.dim, expression.dim + 1);
+        case Expression::Kind::split_dim: return fmt::format("{} by {}", expression.dim, expression.groups);
         default: return fmt::format("{}", expression.dim);
     }
 }
@@ -177,6 +181,29 @@ Expression interleave_of(Expression input, std::size_t dim, std::int64_t groups,
     return node;
 }
 
+Expression merged_dims_of(Expression input, std::size_t dim) {
+    check_dim(input.shape, dim + 1, "merge");
+    auto const extent = input.shape[dim] * input.shape[dim + 1];
+    auto node = node_over(Expression::Kind::merge_dims, std::move(input), dim);
+    node.shape = node.shape.without(dim + 1);
+    node.shape[dim] = extent;
+    return node;
+}
+
+Expression split_dim_of(Expression input, std::size_t dim, std::int64_t inner) {
+    check_dim(input.shape, dim, "split");
+    auto const extent = input.shape[dim];
+    if (inner < 1 || extent % inner != 0) {
+        refuse(fmt::format("dimension {} of shape {} does not fall into rounds of {}", dim, to_string(input.shape),
+                           inner));
+    }
+    auto node = node_over(Expression::Kind::split_dim, std::move(input), dim);
+    node.groups = inner;
+    node.shape[dim] = extent / inner;
+    node.shape = node.shape.with_inserted(dim + 1, inner);
+    return node;
+}
+
 View evaluate(Expression const& expression) {
     auto const dim = expression.dim;
     switch (expression.kind) {
@@ -192,6 +219,9 @@ View evaluate(Expression const& expression) {
         case Expression::Kind::transpose: return transpose(evaluate(expression.inputs.front()), dim, expression.dim1);
         case Expression::Kind::interleave:
             return interleave(evaluate(expression.inputs.front()), dim, expression.groups, expression.inverse);
+        case Expression::Kind::merge_dims: return merge_dims(evaluate(expression.inputs.front()), dim);
+        case Expression::Kind::split_dim:
+            return split_dim(evaluate(expression.inputs.front()), dim, expression.groups);
     }
     return {};
 }

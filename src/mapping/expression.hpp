@@ -17,7 +17,17 @@ namespace shardwise {
 
 /// One node. Made only by the functions below, which check their input; `shape` and `dtype` are those of the result.
 struct Expression {
-    enum class Kind : std::uint8_t { source, slice, select, concatenate, stack, transpose, interleave };
+    enum class Kind : std::uint8_t {
+        source,
+        slice,
+        select,
+        concatenate,
+        stack,
+        transpose,
+        interleave,
+        merge_dims,
+        split_dim
+    };
 
     Kind kind = Kind::source;
     DType dtype = DType::u8;
@@ -26,7 +36,7 @@ struct Expression {
     std::uint32_t dim = 0;     ///< every kind but source
     std::uint32_t dim1 = 0;    ///< transpose: the other dimension
     std::int64_t begin = 0;    ///< slice: first index; select: the index
-    std::int64_t groups = 1;   ///< interleave
+    std::int64_t groups = 1;   ///< interleave; split_dim: extent of the inner dimension
     Shape shape;
     std::vector<Expression> inputs;
 };
@@ -55,6 +65,11 @@ Expression transpose_of(Expression input, std::size_t dim0, std::size_t dim1);
 ///
 /// Example: 0..5, one group -> 0,2,4,1,3,5; inverse -> 0,3,1,4,2,5.
 Expression interleave_of(Expression input, std::size_t dim, std::int64_t groups, bool inverse);
+
+/// Dimensions @p dim and dim + 1 seen as one, row-major; respectively @p dim seen as two, of which the inner one has
+/// @p inner indices.
+Expression merged_dims_of(Expression input, std::size_t dim);
+Expression split_dim_of(Expression input, std::size_t dim, std::int64_t inner);
 
 /// The index map of the whole expression.
 View evaluate(Expression const& expression);

@@ -13,9 +13,11 @@
 
 namespace shardwise {
 
-/// Split along `dim` into as many pieces of ceil(n / targets) as there are targets.
+/// Split along `dim` into pieces of ceil(n / pieces), one for each target. With a `count`, an expression over
+/// config.json, there are that many and the rule's one target has a `*` for their numbers.
 struct Chunk {
     std::size_t dim = 0;
+    std::string count = {};
 };
 
 /// Split along `dim` into pieces of stated sizes (expressions over config.json), one for each target.
@@ -27,13 +29,13 @@ struct Split {
 /// Join along `dim`, in the order of the rule's sources.
 struct Concatenate {
     std::size_t dim = 0;
-    std::string count;  ///< how many tensors there must be of each source; see MergeModulelist
+    std::string count = {};  ///< how many tensors there must be of each source; see MergeModulelist
 };
 
 /// Stack each source's tensors along a new `dim`, in the order of their numbers.
 struct MergeModulelist {
     std::size_t dim = 0;
-    std::string count;  ///< how many there must be, an expression over config.json; not checked if that does not say
+    std::string count = {};  ///< how many there must be; not checked if config.json does not say
 };
 
 /// Take `dim` apart into one tensor an index; `*` in a key becomes the index.
@@ -41,9 +43,13 @@ struct SplitModulelist {
     std::size_t dim = 0;
 };
 
+/// Swap two dimensions. With `unless_shape`, expressions over config.json, a tensor that has this shape already passes
+/// as it is, and any other must have it afterwards: for checkpoints that exist in both layouts. The reference's
+/// check_dims compares with the model's parameter, whose shape this states. A square is never swapped.
 struct Transpose {
     std::size_t dim0 = 0;
     std::size_t dim1 = 1;
+    std::vector<std::string> unless_shape = {};
 };
 
 /// Pairs of neighbours to two halves along `dim`; see interleave_of.
@@ -61,8 +67,35 @@ struct PermuteForRope {
     bool inverse = false;
 };
 
-using Operation =
-    std::variant<Chunk, Split, Concatenate, MergeModulelist, SplitModulelist, Transpose, Interleave, PermuteForRope>;
+/// Experts of several kinds in one list: each source's list falls into as many groups as there are targets,
+/// ceil(n / targets) long; target k is group k of every source, stacked along a new `stack_dim`, joined along
+/// `concat_dim` of the result. Takes several sources to several targets.
+struct ErnieFuseAndSplitTextVisionExperts {
+    std::size_t stack_dim = 0;
+    std::size_t concat_dim = 1;
+};
+
+/// The way back: every source is cut along `concat_dim` into one part for each target, and taken apart along
+/// `stack_dim`; `*` in a target becomes the number, which runs on over the sources.
+struct ErnieSplitAndDecoupleTextVisionExperts {
+    std::size_t stack_dim = 0;
+    std::size_t concat_dim = 1;
+};
+
+/// A convolution over whole patches as the matrix it is: (out, channels, t, h, w) to (out, channels * t * h * w), and
+/// back. What has two, respectively five, dimensions passes as it is.
+struct Conv3dToLinear {};
+struct LinearToConv3d {
+    std::string in_channels;               ///< expression over config.json
+    std::vector<std::string> kernel_size;  ///< three expressions: t, h, w
+};
+
+using Operation = std::variant<Chunk, Split, Concatenate, MergeModulelist, SplitModulelist, Transpose, Interleave,
+                               PermuteForRope, ErnieFuseAndSplitTextVisionExperts,
+                               ErnieSplitAndDecoupleTextVisionExperts, Conv3dToLinear, LinearToConv3d>;
+
+/// True if a rule with this operation may have several sources and several targets.
+bool supports_many_to_many(Operation const& operation) noexcept;
 
 /// What one source or target of a rule holds while its operations run.
 struct Bucket {

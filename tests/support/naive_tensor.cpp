@@ -114,6 +114,9 @@ NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& 
             return swapped(first, dim, expression.dim1);
         case Expression::Kind::interleave:
             return interleaved(first, dim, expression.groups, expression.inverse);
+        case Expression::Kind::merge_dims:
+        case Expression::Kind::split_dim:
+            return {expression.shape, first.values};  // row-major order does not change
         case Expression::Kind::source:
             break;
     }

@@ -32,7 +32,7 @@ class Grower {
         if (rank == 0) { return stack_with_new_leaves(std::move(input)); }
         auto const dim = pick_dim(random_, rank);
         auto const extent = shape[dim];
-        switch (pick(random_, 0, 6)) {
+        switch (pick(random_, 0, 8)) {
             case 0: {
                 auto const begin = pick(random_, 0, extent);
                 return slice_of(std::move(input), dim, begin, pick(random_, begin, extent));
@@ -42,6 +42,11 @@ class Grower {
             case 2: return concatenate_with_new_leaves(std::move(input), dim);
             case 3: return rank < 4 ? stack_with_new_leaves(std::move(input)) : input;
             case 4: return transpose_of(std::move(input), dim, pick_dim(random_, rank));
+            case 5: return dim + 1 < rank ? merged_dims_of(std::move(input), dim) : input;
+            case 6: {
+                auto const inner = pick(random_, 1, 4);
+                return rank < 4 && extent % inner == 0 ? split_dim_of(std::move(input), dim, inner) : input;
+            }
             default: {
                 auto const groups = pick(random_, 1, 4);
                 bool const fits = extent % groups == 0 && extent / groups % 2 == 0;

@@ -1,67 +1,14 @@
 // Each operation of a converter on whole tensors, against values written down by hand.
 #include "mapping/operation.hpp"
 
-#include <map>
+#include <gtest/gtest.h>
 
-#include <gmock/gmock.h>
-
-#include "support/naive_tensor.hpp"
-#include "support/read_view.hpp"
-#include <shardwise/error.hpp>
+#include "support/run_operations.hpp"
 
 namespace shardwise::test {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-
 using Values = std::vector<std::int64_t>;
-
-/// Source texts and the shapes of the tensors that each collected. Values count on from one tensor to the next.
-using Inputs = std::vector<std::pair<std::string, std::vector<Shape>>>;
-
-struct Output {
-    std::string key;
-    NaiveTensor tensor;
-};
-
-std::int64_t size_of(std::string const& name) {
-    std::map<std::string, std::int64_t> const sizes = {{"num_attention_heads", 2},
-                                                       {"vision_config.num_attention_heads", 4},
-                                                       {"num_key_value_heads", 1},
-                                                       {"q_rows", 4},
-                                                       {"kv_rows", 2},
-                                                       {"negative", -2}};
-    auto const found = sizes.find(name);
-    if (found == sizes.end()) { throw Error(Errc::input, "no size " + name); }
-    return found->second;
-}
-
-std::vector<Output> run(std::vector<Operation> const& operations, Inputs const& inputs,
-                        std::vector<std::string> const& targets) {
-    std::vector<NaiveTensor> contents;
-    std::vector<Bucket> buckets;
-    std::int64_t next = 0;
-    for (auto const& [key, shapes] : inputs) {
-        Bucket bucket{key, {}, true};
-        for (auto const& shape : shapes) {
-            TensorRecord record;
-            record.dtype = DType::bf16;
-            record.shape = shape;
-            bucket.tensors.push_back(stored(static_cast<std::uint32_t>(contents.size()), record));
-            contents.push_back(counting(shape, next));
-            next += shape.num_elements();
-        }
-        buckets.push_back(std::move(bucket));
-    }
-    std::vector<Output> outputs;
-    for (auto const& bucket : apply_operations(operations, std::move(buckets), targets, size_of)) {
-        for (auto const& tensor : bucket.tensors) {
-            outputs.push_back({bucket.key, read_view(evaluate(tensor), contents)});
-        }
-    }
-    return outputs;
-}
 
 struct Expected {
     std::string key;
@@ -85,7 +32,7 @@ class OnWholeTensors : public ::testing::TestWithParam<OperationCase> {};
 
 TEST_P(OnWholeTensors, GivesTheValuesWrittenDown) {
     auto const& [what, operations, inputs, targets, expected] = GetParam();
-    auto const outputs = run(operations, inputs, targets);
+    auto const outputs = run_operations(operations, inputs, targets);
     ASSERT_EQ(outputs.size(), expected.size());
     for (std::size_t i = 0; i < outputs.size(); ++i) {
         EXPECT_EQ(outputs[i].key, expected[i].key);
@@ -116,6 +63,11 @@ INSTANTIATE_TEST_SUITE_P(
                                     {{"s", {{2, 4}}}},
                                     {"a", "b"},
                                     {{"a", {2, 2}, {0, 1, 4, 5}}, {"b", {2, 2}, {2, 3, 6, 7}}}},
+                      OperationCase{"a stated number of pieces",
+                                    {Chunk{0, "parts"}},
+                                    {{"s", {{7}}}},
+                                    {"a.*.w"},
+                                    {{"a.0.w", {3}, {0, 1, 2}}, {"a.1.w", {3}, {3, 4, 5}}, {"a.2.w", {1}, {6}}}},
                       OperationCase{
                           "one target takes all", {Chunk{0}}, {{"s", {{3}}}}, {"a"}, {{"a", {3}, {0, 1, 2}}}}));
 
@@ -193,7 +145,63 @@ INSTANTIATE_TEST_SUITE_P(
                       {"t"},
                       {{"t", {2, 2, 1}, {0, 1, 2, 3}}}},
         OperationCase{
-            "a square one moves, too", {Transpose{0, 1}}, {{"s", {{2, 2}}}}, {"t"}, {{"t", {2, 2}, {0, 2, 1, 3}}}}));
+            "a square one moves, too", {Transpose{0, 1}}, {{"s", {{2, 2}}}}, {"t"}, {{"t", {2, 2}, {0, 2, 1, 3}}}},
+        OperationCase{"what has the model's shape passes",
+                      {Transpose{0, 1, {"kv_rows", "parts"}}},
+                      {{"s", {{2, 3}}}},
+                      {"t"},
+                      {{"t", {2, 3}, {0, 1, 2, 3, 4, 5}}}},
+        OperationCase{"what has not is swapped",
+                      {Transpose{0, 1, {"kv_rows", "parts"}}},
+                      {{"s", {{3, 2}}}},
+                      {"t"},
+                      {{"t", {2, 3}, {0, 2, 4, 1, 3, 5}}}}));
+
+// Two tensors a and b of five experts with two rows: text experts 0 to 2, vision experts 3 and 4.
+INSTANTIATE_TEST_SUITE_P(
+    Ernie, OnWholeTensors,
+    ::testing::Values(
+        OperationCase{"five experts of one source in two groups",
+                      {ErnieFuseAndSplitTextVisionExperts{}},
+                      {{"down", {{2, 1}, {2, 1}, {2, 1}, {2, 1}, {2, 1}}}},
+                      {"text", "vision"},
+                      {{"text", {3, 2, 1}, {0, 1, 2, 3, 4, 5}}, {"vision", {2, 2, 1}, {6, 7, 8, 9}}}},
+        OperationCase{"two sources are joined expert by expert",
+                      {ErnieFuseAndSplitTextVisionExperts{}},
+                      {{"gate", {{1, 2}, {1, 2}, {1, 2}, {1, 2}}}, {"up", {{1, 2}, {1, 2}, {1, 2}, {1, 2}}}},
+                      {"text", "vision"},
+                      {{"text", {2, 2, 2}, {0, 1, 8, 9, 2, 3, 10, 11}},
+                       {"vision", {2, 2, 2}, {4, 5, 12, 13, 6, 7, 14, 15}}}},
+        OperationCase{"and back",
+                      {ErnieSplitAndDecoupleTextVisionExperts{}},
+                      {{"text", {{2, 2, 2}}}, {"vision", {{1, 2, 2}}}},
+                      {"e.*.gate", "e.*.up"},
+                      {{"e.0.gate", {1, 2}, {0, 1}},
+                       {"e.1.gate", {1, 2}, {4, 5}},
+                       {"e.2.gate", {1, 2}, {8, 9}},
+                       {"e.0.up", {1, 2}, {2, 3}},
+                       {"e.1.up", {1, 2}, {6, 7}},
+                       {"e.2.up", {1, 2}, {10, 11}}}}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Convolution, OnWholeTensors,
+    ::testing::Values(
+        OperationCase{"to a matrix",
+                      {Conv3dToLinear{}},
+                      {{"s", {{2, 2, 1, 1, 2}}}},
+                      {"t"},
+                      {{"t", {2, 4}, {0, 1, 2, 3, 4, 5, 6, 7}}}},
+        OperationCase{"a matrix passes", {Conv3dToLinear{}}, {{"s", {{1, 2}}}}, {"t"}, {{"t", {1, 2}, {0, 1}}}},
+        OperationCase{"of a matrix",
+                      {LinearToConv3d{"channels", {"frames", "patch", "patch"}}},
+                      {{"s", {{1, 8}}}},
+                      {"t"},
+                      {{"t", {1, 2, 1, 2, 2}, {0, 1, 2, 3, 4, 5, 6, 7}}}},
+        OperationCase{"a convolution passes",
+                      {LinearToConv3d{"channels", {"frames", "patch", "patch"}}},
+                      {{"s", {{1, 1, 1, 1, 2}}}},
+                      {"t"},
+                      {{"t", {1, 1, 1, 1, 2}, {0, 1}}}}));
 
 INSTANTIATE_TEST_SUITE_P(
     Interleave, OnWholeTensors,
@@ -270,135 +278,6 @@ INSTANTIATE_TEST_SUITE_P(Chain, OnWholeTensors,
                                            {{"w2", {{1, 2}, {1, 2}}}},
                                            {"down"},
                                            {{"down", {2, 2, 1}, {0, 1, 2, 3}}}}));
-
-struct OperationRefused {
-    char const* what;
-    std::vector<Operation> operations;
-    Inputs inputs;
-    std::vector<std::string> targets;
-    char const* operation;
-    char const* reason;
-};
-
-std::ostream& operator<<(std::ostream& out, OperationRefused const& refused) {
-    return out << refused.what;
-}
-
-class RefusedOperation : public ::testing::TestWithParam<OperationRefused> {};
-
-TEST_P(RefusedOperation, NamesTheOperationAndTheReason) {
-    auto const& [what, operations, inputs, targets, operation, reason] = GetParam();
-    try {
-        run(operations, inputs, targets);
-        FAIL() << "accepted";
-    } catch (Error const& error) {
-        EXPECT_EQ(error.code(), Errc::input);
-        EXPECT_THAT(error.what(), AllOf(HasSubstr(operation), HasSubstr(reason)));
-    }
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Operations, RefusedOperation,
-    ::testing::Values(
-        // The reference leaves the third target missing without a word: 4 rows in pieces of ceil(4/3) are two pieces.
-        OperationRefused{"a chunk with nothing for its last target",
-                         {Chunk{0}},
-                         {{"s", {{4}}}},
-                         {"a", "b", "c"},
-                         "Chunk",
-                         "nothing for target 3 of 3"},
-        OperationRefused{"a chunk of two sources",
-                         {Chunk{0}},
-                         {{"a", {{4}}}, {"b", {{4}}}},
-                         {"x", "y"},
-                         "Chunk",
-                         "takes one tensor"},
-        OperationRefused{"a chunk of two tensors of one source",
-                         {Chunk{0}},
-                         {{"a", {{4}, {4}}}},
-                         {"x", "y"},
-                         "Chunk",
-                         "takes one tensor"},
-        OperationRefused{"a dimension too many",
-                         {Chunk{2}},
-                         {{"a", {{4, 4}}}},
-                         {"x", "y"},
-                         "Chunk",
-                         "no dimension 2 in shape [4, 4]"},
-        OperationRefused{"split sizes that do not add up",
-                         {Split{0, {"q_rows", "kv_rows"}}},
-                         {{"s", {{7}}}},
-                         {"q", "k"},
-                         "Split",
-                         "[4, 2]"},
-        OperationRefused{
-            "split sizes for other targets", {Split{0, {"q_rows"}}}, {{"s", {{4}}}}, {"q", "k"}, "Split", "2 targets"},
-        OperationRefused{"a negative split size",
-                         {Split{0, {"q_rows", "negative"}}},
-                         {{"s", {{2}}}},
-                         {"q", "k"},
-                         "Split",
-                         "[4, -2]"},
-        OperationRefused{
-            "an unknown split size", {Split{0, {"heads"}}}, {{"s", {{2}}}}, {"q"}, "Split", "no size heads"},
-        OperationRefused{"a concatenation for two targets",
-                         {Concatenate{0}},
-                         {{"a", {{2}}}},
-                         {"x", "y"},
-                         "Concatenate",
-                         "makes one target"},
-        OperationRefused{"a concatenation of shapes that differ elsewhere",
-                         {Concatenate{0}},
-                         {{"a", {{2, 3}}}, {"b", {{2, 4}}}},
-                         {"x"},
-                         "Concatenate",
-                         "[2, 3] and [2, 4]"},
-        OperationRefused{"a concatenation of other ranks",
-                         {Concatenate{0}},
-                         {{"a", {{2, 3}}}, {"b", {{2}}}},
-                         {"x"},
-                         "Concatenate",
-                         "[2, 3] and [2]"},
-        OperationRefused{"a stack of unequal shapes",
-                         {MergeModulelist{0}},
-                         {{"a", {{2}, {3}}}},
-                         {"x"},
-                         "MergeModulelist",
-                         "[2] and [3]"},
-        OperationRefused{"a transposition of two tensors",
-                         {Transpose{0, 1}},
-                         {{"a", {{2, 2}, {2, 2}}}},
-                         {"x"},
-                         "Transpose",
-                         "takes one tensor"},
-        OperationRefused{
-            "a transposition of a vector", {Transpose{0, 1}}, {{"a", {{2}}}}, {"x"}, "Transpose", "no dimension 1"},
-        OperationRefused{
-            "an odd interleave", {Interleave{0, false}}, {{"a", {{5}}}}, {"x"}, "Interleave", "even length"},
-        OperationRefused{"heads that do not divide the rows",
-                         {PermuteForRope{}},
-                         {{"a", {{7}}}},
-                         {"x"},
-                         "PermuteForRope",
-                         "2 group(s)"},
-        OperationRefused{
-            "fewer rows than two a head", {PermuteForRope{}}, {{"a", {{2}}}}, {"x"}, "PermuteForRope", "even length"},
-        OperationRefused{"a permutation of a list",
-                         {PermuteForRope{}},
-                         {{"a", {{8}, {8}}}},
-                         {"x"},
-                         "PermuteForRope",
-                         "takes one tensor"}));
-
-TEST(Concatenate, OfDifferentTypesIsRefused) {
-    TensorRecord record;
-    record.shape = {2};
-    record.dtype = DType::bf16;
-    auto const first = stored(0, record);
-    record.dtype = DType::f32;
-    EXPECT_THROW(concatenation_of({first, stored(1, record)}, 0), Error);
-    EXPECT_THROW(stack_of({first, stored(1, record)}, 0), Error);
-}
 
 }  // namespace
 }  // namespace shardwise::test

@@ -1,8 +1,7 @@
 // Conversions that a loader gets wrong if it cuts the stored tensors first and converts the pieces afterwards: the rows
 // of the reference's behaviour that were found wrong or failing, each with the right result. The right result is the
 // shard, by the plan, of the tensor converted as a whole; tensors are converted here by hand, not by the rules.
-// Rows about value changes (FP8), transposition by shape (check_dims) and fsdp meshes are not among them: shardwise has
-// none of these.
+// Rows about value changes (FP8) and fsdp meshes are not among them: those have tests of their own.
 #include <algorithm>
 
 #include <gmock/gmock.h>
@@ -31,7 +30,8 @@ std::ostream& operator<<(std::ostream& out, Row const& row) {
     return out << row.what;
 }
 
-constexpr char const* kConfig = R"({"num_attention_heads": 4, "num_key_value_heads": 2, "q_rows": 8, "kv_rows": 4})";
+constexpr char const* kConfig = R"({"num_attention_heads": 4, "num_key_value_heads": 2, "q_rows": 8, "kv_rows": 4,
+    "experts": 2, "gate_up": 8, "hidden": 4})";
 
 NaiveTensor chunk_of(NaiveTensor const& whole, std::int64_t index, std::int64_t count) {
     auto const rows = whole.shape[0] / count;
@@ -204,6 +204,10 @@ INSTANTIATE_TEST_SUITE_P(
                           },
                           {{"q.weight", 0, false}, {"k.weight", 0, false}, {"v.weight", 0, false}}}));
 
+constexpr char const* kTransposeUnlessShape =
+    R"({"convert": "experts.gate_up_proj", "to": "experts.gate_up_proj", "ops": [{"op": "Transpose", "dim0": 1, )"
+    R"("dim1": 2, "unless_shape": ["experts", "gate_up", "hidden"]}]})";
+
 INSTANTIATE_TEST_SUITE_P(
     Transpose, WrongInTheReference,
     ::testing::Values(
@@ -231,6 +235,20 @@ INSTANTIATE_TEST_SUITE_P(
             [](Stored const& s) -> Wholes {
                 return {{"experts.gate_up_proj", swapped(s.at("experts.gate_up_proj"), 1, 2)}};
             },
+            {{"experts.gate_up_proj", 1, true}}},
+        Row{"Transpose unless the shape is the model's, stored the other way",
+            kTransposeUnlessShape,
+            R"("experts.gate_up_proj": "packed_colwise")",
+            {{"experts.gate_up_proj", {2, 4, 8}}},
+            [](Stored const& s) -> Wholes {
+                return {{"experts.gate_up_proj", swapped(s.at("experts.gate_up_proj"), 1, 2)}};
+            },
+            {{"experts.gate_up_proj", 1, true}}},
+        Row{"Transpose unless the shape is the model's, stored so",
+            kTransposeUnlessShape,
+            R"("experts.gate_up_proj": "packed_colwise")",
+            {{"experts.gate_up_proj", {2, 8, 4}}},
+            [](Stored const& s) -> Wholes { return {{"experts.gate_up_proj", s.at("experts.gate_up_proj")}}; },
             {{"experts.gate_up_proj", 1, true}}}));
 
 INSTANTIATE_TEST_SUITE_P(
