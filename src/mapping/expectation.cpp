@@ -1,0 +1,114 @@
+#include "mapping/expectation.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <shardwise/error.hpp>
+
+#include "catalog/file_header.hpp"
+#include "util/file.hpp"
+#include "util/json_reader.hpp"
+
+namespace shardwise {
+namespace {
+
+[[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
+
+ExpectedParameter read_parameter(JsonReader const& json) {
+    json.allow_only({"dtype", "shape", "data_offsets"});
+    ExpectedParameter parameter;
+    if (auto const dtype = json.find("dtype")) {
+        parameter.dtype = parse_dtype(dtype->text());
+        if (!parameter.dtype) { dtype->refuse("unknown dtype"); }
+    }
+    if (auto const shape = json.find("shape")) {
+        std::vector<std::int64_t> extents;
+        for (auto const& extent : shape->array()) {
+            extents.push_back(extent.integer());
+            if (extents.back() < 0) { extent.refuse("a negative extent"); }
+        }
+        if (extents.size() > Shape::kMaxRank) { shape->refuse(fmt::format("more than {} extents", Shape::kMaxRank)); }
+        parameter.shape = Shape(extents);
+    }
+    return parameter;
+}
+
+/// The inner part of braces as first and last number.
+struct NumberRange {
+    std::int64_t first = 0;
+    std::int64_t last = -1;
+};
+
+NumberRange range_of(std::string const& text, SizeLookup const& size_of) {
+    constexpr std::string_view kTo = "...";
+    auto const dots = text.find(kTo);
+    if (dots == std::string::npos) { return {0, size_of(text) - 1}; }
+    return {size_of(text.substr(0, dots)), size_of(text.substr(dots + kTo.size()))};
+}
+
+void write_out(std::string const& pattern, SizeLookup const& size_of, std::vector<std::string>& names) {
+    constexpr std::size_t kMostNames = 1U << 22U;
+    auto const open = pattern.find('{');
+    auto const close = pattern.find('}');
+    if (open == std::string::npos && close == std::string::npos) {
+        if (names.size() >= kMostNames) { refuse(fmt::format("'{}' makes more than {} names", pattern, kMostNames)); }
+        names.push_back(pattern);
+        return;
+    }
+    if (open == std::string::npos || close == std::string::npos || close < open) {
+        refuse(fmt::format("'{}': braces that do not pair", pattern));
+    }
+    auto const range = range_of(pattern.substr(open + 1, close - open - 1), size_of);
+    for (auto number = range.first; number <= range.last; ++number) {
+        write_out(fmt::format("{}{}{}", pattern.substr(0, open), number, pattern.substr(close + 1)), size_of, names);
+    }
+}
+
+std::optional<Shape> shape_of(ParameterPattern const& pattern, SizeLookup const& size_of) {
+    if (!pattern.shape) { return std::nullopt; }
+    std::vector<std::int64_t> extents;
+    try {
+        for (auto const& extent : *pattern.shape) { extents.push_back(size_of(extent)); }
+    } catch (Error const&) { return std::nullopt; }
+    return Shape(extents);
+}
+
+}  // namespace
+
+Expectation read_expectation(std::string const& path) {
+    Expectation expectation;
+    if (path.ends_with(".safetensors")) {
+        for (auto const& tensor : read_file_header(path).tensors) {
+            expectation.emplace(tensor.name, ExpectedParameter{tensor.dtype, tensor.shape});
+        }
+        return expectation;
+    }
+    auto const document = parse_json(read_text(path), path);
+    for (auto const& [name, value] : JsonReader(document, path).members()) {
+        if (name != "__metadata__") { expectation.emplace(name, read_parameter(value)); }
+    }
+    return expectation;
+}
+
+std::vector<std::string> names_of_pattern(std::string const& pattern, SizeLookup const& size_of) {
+    std::vector<std::string> names;
+    write_out(pattern, size_of, names);
+    return names;
+}
+
+Expectation expectation_of(std::vector<ParameterPattern> const& patterns, SizeLookup const& size_of) {
+    Expectation expectation;
+    for (auto const& pattern : patterns) {
+        std::vector<std::string> names;
+        try {
+            names = names_of_pattern(pattern.name, size_of);
+        } catch (Error const&) { continue; }
+        auto const shape = shape_of(pattern, size_of);
+        for (auto& name : names) {
+            expectation.insert_or_assign(std::move(name), ExpectedParameter{pattern.dtype, shape, pattern.is_optional});
+        }
+    }
+    return expectation;
+}
+
+}  // namespace shardwise

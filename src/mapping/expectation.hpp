@@ -1,0 +1,52 @@
+/// @file
+/// The parameters a model is known to have, and how a checkpoint differs from them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <shardwise/dtype.hpp>
+#include <shardwise/shape.hpp>
+
+#include "mapping/operation.hpp"
+
+namespace shardwise {
+
+/// What is known of a parameter; what is not stated is not compared.
+struct ExpectedParameter {
+    std::optional<DType> dtype;
+    std::optional<Shape> shape;
+    bool is_optional = false;  ///< some models of the family lack it
+};
+
+/// Every parameter of a model by name.
+using Expectation = std::map<std::string, ExpectedParameter>;
+
+/// What @p path states: a .safetensors file (its header alone is read), or JSON in the form of such a header,
+/// {"NAME": {"dtype": "BF16", "shape": [16, 8]}, ...}, in which dtype and shape may be left out.
+/// @throws Error io; Error input naming the file, the name and what was expected.
+Expectation read_expectation(std::string const& path);
+
+/// One entry of "parameters" in an architecture's file.
+struct ParameterPattern {
+    std::string name;                               ///< with ranges of numbers: "layers.{num_hidden_layers}.norm.weight"
+    std::optional<std::vector<std::string>> shape;  ///< expressions over config.json
+    std::optional<DType> dtype;
+    bool is_optional = false;
+};
+
+/// The names that a pattern stands for: `{count}` is every number from 0 to count - 1, `{first...last}` every number
+/// from first to last; all of these are expressions over config.json.
+///
+/// Example: "layers.{3}.w" -> layers.0.w, layers.1.w, layers.2.w.
+/// @throws Error input for braces that do not pair, an expression that @p size_of refuses, or too many names.
+std::vector<std::string> names_of_pattern(std::string const& pattern, SizeLookup const& size_of);
+
+/// The expectation that patterns make. A pattern whose numbers config.json does not state stands for nothing; a shape
+/// that it does not state is not compared.
+Expectation expectation_of(std::vector<ParameterPattern> const& patterns, SizeLookup const& size_of);
+
+}  // namespace shardwise
