@@ -158,6 +158,22 @@ struct FileFacts {
     bool is_cached() const noexcept { return is_memory || cached_fraction >= 0.9; }
 };
 
+/// How the parameters of a checkpoint differ from those that its model is expected to have.
+struct ParameterDifferences {
+    /// Type and shape as they are and as they were expected. Example: "BF16 [16, 8]".
+    struct Mismatch {
+        std::string name;
+        std::string found;
+        std::string expected;
+    };
+
+    std::vector<std::string> missing;
+    std::vector<std::string> unexpected;
+    std::vector<Mismatch> mismatched;
+
+    bool is_empty() const noexcept { return missing.empty() && unexpected.empty() && mismatched.empty(); }
+};
+
 /// Everything one rank does. Tensors are in plan order: by priority, then by name.
 struct Plan {
     Mesh mesh;
@@ -183,6 +199,7 @@ struct Plan {
 
     StrategyBytes strategy_bytes;
     PlanTotals totals;
+    ParameterDifferences differences;  ///< of the whole model, the same on every rank
     std::vector<std::string> warnings;
 };
 
@@ -191,6 +208,8 @@ struct PlanOptions {
     std::string plan = "tp";
     bool replicate_kv_heads = false;
     bool strict_divisible = false;
+    std::string expect;   ///< file that states the parameters wanted (see --expect); empty: what the architecture states
+    bool strict = false;  ///< refuse a checkpoint whose parameters differ from those expected
     std::vector<std::string> include;
     std::vector<std::string> exclude;
     std::vector<std::string> priority;  ///< shell patterns of names; tensors of an earlier one come first

@@ -103,6 +103,7 @@ Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFa
     facts.plan_name = plan.plan_name;
     facts.plan_digest = plan.digest;
     facts.tensors = plan.tensors.size();
+    facts.differences = plan.differences;
     facts.strategy_bytes = plan.strategy_bytes;
     facts.needed_once_bytes = plan.strategy_bytes.direct + plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;
     stats.needed_bytes = plan.totals.needed_bytes;

@@ -29,6 +29,10 @@ po::options_description mapping_options() {
         ("kv-heads", text_of("cut|replicate", "cut"),
          "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
          "whole heads")
+        ("expect", text_of("FILE"),
+         "the parameters wanted: a .safetensors file, or JSON {\"NAME\": {\"dtype\": ..., \"shape\": [...]}}; others are "
+         "not read, and differences are reported")
+        ("strict", po::bool_switch(), "refuse a checkpoint whose parameters differ from those expected")
         ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
         ("include", patterns(), "only parameters whose name fits this shell pattern (may be repeated)")
         ("exclude", patterns(), "no parameters whose name fits this one (may be repeated)")

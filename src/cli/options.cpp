@@ -195,6 +195,8 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     plan.plan = text(values, "plan");
     plan.replicate_kv_heads = choose<bool>(values, "kv-heads", {{"cut", false}, {"replicate", true}});
     plan.strict_divisible = values["strict-divisible"].as<bool>();
+    if (values.count("expect") > 0) { plan.expect = values["expect"].as<std::string>(); }
+    plan.strict = values["strict"].as<bool>();
     plan.include = texts(values, "include");
     plan.exclude = texts(values, "exclude");
     plan.priority = texts(values, "priority");

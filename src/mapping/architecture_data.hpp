@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "mapping/expectation.hpp"
 #include "mapping/parallel_plan.hpp"
 #include "mapping/transform.hpp"
 
@@ -21,6 +22,8 @@ struct ArchitectureData {
     std::string base;                           ///< module path of the base model inside the head class ("model")
     std::map<std::string, std::string> sizes;   ///< size name -> expression, used when config.json lacks it
     std::vector<std::string> ignore;            ///< patterns of stored tensors that are no parameters
+    std::vector<ParameterPattern> parameters;   ///< the parameters its models have, if stated
+    std::vector<std::string> ignore_missing;    ///< patterns of parameters that a checkpoint may lack
     std::map<std::string, std::string> tied;    ///< parameter -> the one whose values it shares
     std::vector<Transform> transforms;          ///< legacy renames included, last
     std::map<std::string, ParallelPlan> plans;

@@ -7,6 +7,7 @@
 
 #include "mapping/architecture_data.hpp"
 #include "mapping/operation_parser.hpp"
+#include "mapping/size_expression.hpp"
 #include "util/json_reader.hpp"
 #include "util/suggest.hpp"
 
@@ -165,6 +166,32 @@ std::map<std::string, Heads> parse_head_lists(JsonReader const& document) {
     return heads;
 }
 
+/// A shape, or an object with shape, dtype and whether some models lack the parameter.
+ParameterPattern parse_parameter(std::string const& name, JsonReader const& value) {
+    ParameterPattern pattern{name, {}, {}, false};
+    if (value.is_object()) {
+        value.allow_only({"shape", "dtype", "optional"});
+        if (auto const shape = value.find("shape")) { pattern.shape = shape->texts(); }
+        if (auto const dtype = value.find("dtype")) {
+            pattern.dtype = parse_dtype(dtype->text());
+            if (!pattern.dtype) { dtype->refuse("unknown dtype"); }
+        }
+        auto const optional = value.find("optional");
+        pattern.is_optional = optional && optional->boolean();
+    } else {
+        pattern.shape = value.texts();
+    }
+    if (pattern.shape && pattern.shape->size() > Shape::kMaxRank) {
+        value.refuse(fmt::format("more than {} extents", Shape::kMaxRank));
+    }
+    try {
+        names_of_pattern(name, [](std::string const& expression) {
+            return evaluate_size(expression, [](std::string const&) { return std::int64_t{1}; });
+        });
+    } catch (Error const& error) { value.refuse(error.what()); }
+    return pattern;
+}
+
 /// Every chain of `extends` must end in a plan that extends nothing.
 void check_extensions(JsonReader const& where, std::map<std::string, ParallelPlan> const& plans) {
     for (auto const& [name, plan] : plans) {
@@ -186,7 +213,7 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
     auto const parsed = parse_json(json, origin);
     JsonReader const document(parsed, origin);
     document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore",
-                         "tied", "heads", "transforms", "plans"});
+                         "tied", "heads", "parameters", "ignore_missing", "transforms", "plans"});
     ArchitectureData data;
     data.origin = origin;
     data.family = document["family"].text();
@@ -197,6 +224,12 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
     if (auto const sizes = document.find("sizes")) { data.sizes = sizes->text_members(); }
     if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }
     data.heads = parse_head_lists(document);
+    data.ignore_missing = optional_texts(document, "ignore_missing");
+    if (auto const parameters = document.find("parameters")) {
+        for (auto const& [name, value] : parameters->members()) {
+            data.parameters.push_back(parse_parameter(name, value));
+        }
+    }
     if (auto const transforms = document.find("transforms")) {
         for (auto const& rule : transforms->array()) { data.transforms.push_back(parse_transform(rule)); }
     }

@@ -9,6 +9,7 @@
 #include <shardwise/error.hpp>
 
 #include "mapping/architecture_data.hpp"
+#include "mapping/comparison.hpp"
 #include "mapping/conversion.hpp"
 #include "mapping/model_config.hpp"
 #include "util/checked.hpp"
@@ -21,11 +22,13 @@ bool matches_any(std::vector<std::string> const& patterns, std::string const& na
                        [&](std::string const& pattern) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
 }
 
+bool is_chosen(std::string const& name, MappingOptions const& options) {
+    bool const is_included = options.include.empty() || matches_any(options.include, name);
+    return is_included && !matches_any(options.exclude, name);
+}
+
 void keep_chosen(std::vector<NamedExpression>& parameters, MappingOptions const& options) {
-    std::erase_if(parameters, [&](NamedExpression const& parameter) {
-        bool const is_included = options.include.empty() || matches_any(options.include, parameter.name);
-        return !is_included || matches_any(options.exclude, parameter.name);
-    });
+    std::erase_if(parameters, [&](NamedExpression const& parameter) { return !is_chosen(parameter.name, options); });
     if (parameters.empty()) { throw Error(Errc::input, "--include and --exclude leave no parameter"); }
 }
 
@@ -129,6 +132,38 @@ void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::st
     }
 }
 
+/// What the model is expected to have: by the user's word, else by the architecture's, as far as it says.
+Expectation expectation_for(ArchitectureData const& data, SizeLookup const& size_of, MappingOptions const& options) {
+    auto expectation =
+        options.expect.empty() ? expectation_of(data.parameters, size_of) : read_expectation(options.expect);
+    if (expectation.empty() && options.strict) {
+        throw Error(Errc::input, fmt::format("--strict: nothing states the parameters of {}; name a file with --expect",
+                                             data.family));
+    }
+    std::erase_if(expectation, [&](auto const& entry) { return !is_chosen(entry.first, options); });
+    return expectation;
+}
+
+/// Notes what differs from the expectation. What the user does not expect is not loaded; what only the architecture
+/// does not know is: its description may well be the poorer one.
+void compare_with(Expectation const& expectation, Parameters& parameters, ArchitectureData const& data,
+                  MappingOptions const& options) {
+    if (expectation.empty()) { return; }
+    auto& differences = parameters.differences;
+    differences = compare(expectation, parameters.list, data.ignore_missing);
+    auto const found = sentences(differences);
+    if (options.strict && !found.empty()) {
+        throw Error(Errc::input, fmt::format("--strict: {}", fmt::join(found, "; ")));
+    }
+    parameters.warnings.insert(parameters.warnings.end(), found.begin(), found.end());
+    if (options.expect.empty()) { return; }
+    std::set<std::string> const unexpected(differences.unexpected.begin(), differences.unexpected.end());
+    std::erase_if(parameters.list, [&](Parameter const& parameter) { return unexpected.contains(parameter.name); });
+    if (parameters.list.empty()) {
+        throw Error(Errc::input, fmt::format("{} expects none of the checkpoint's parameters", options.expect));
+    }
+}
+
 }  // namespace
 
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options) {
@@ -163,6 +198,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
     result.warnings = cut_heads.warnings();
     std::ranges::move(idle_rules(data, plan, options.plan, stored), std::back_inserter(result.warnings));
+    compare_with(expectation_for(data, size_of, options), result, data, options);
     return result;
 }
 

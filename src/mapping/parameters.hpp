@@ -9,6 +9,7 @@
 #include <shardwise/architecture.hpp>
 #include <shardwise/catalog.hpp>
 #include <shardwise/placement.hpp>
+#include <shardwise/plan.hpp>
 
 #include "mapping/expression.hpp"
 #include "mapping/parallel_plan.hpp"
@@ -26,6 +27,7 @@ struct Parameter {
 /// Every parameter of a checkpoint, in natural order of names.
 struct Parameters {
     std::vector<Parameter> list;
+    ParameterDifferences differences;  ///< from what is expected; empty if nothing is
     std::vector<std::string> warnings;
 };
 
@@ -34,6 +36,8 @@ struct MappingOptions {
     std::string plan = "tp";
     KvHeads kv_heads = KvHeads::cut;
     bool strict_divisible = false;        ///< refuse cuts that do not come out even
+    std::string expect;                   ///< file that states the parameters wanted; see read_expectation
+    bool strict = false;                  ///< refuse differences from what is expected
     std::vector<std::string> include;     ///< shell patterns of parameter names; all if empty
     std::vector<std::string> exclude;
 };
@@ -41,7 +45,8 @@ struct MappingOptions {
 /// Applies the rules of @p architecture to every stored tensor.
 /// @throws Error input naming tensor, rule and cause: two sources for one parameter, a converter that misses a source
 /// or
-///         an expert, shapes that do not fit, a plan that does not exist, a cut that cannot be made.
+///         an expert, shapes that do not fit, a plan that does not exist, a cut that cannot be made, differences from
+///         what is expected if these are to be refused.
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options);
 
 }  // namespace shardwise

@@ -168,6 +168,8 @@ MappingOptions mapping_options(PlanOptions const& options) {
     mapping.plan = options.plan;
     mapping.kv_heads = options.replicate_kv_heads ? KvHeads::replicate : KvHeads::cut;
     mapping.strict_divisible = options.strict_divisible;
+    mapping.expect = options.expect;
+    mapping.strict = options.strict;
     mapping.include = options.include;
     mapping.exclude = options.exclude;
     return mapping;
@@ -189,6 +191,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.plan_name = options.plan;
     plan.source_digest = digest_of(catalog);
     plan.warnings = std::move(parameters.warnings);
+    plan.differences = std::move(parameters.differences);
     plan.files.assign(catalog.files().begin(), catalog.files().end());
     plan.facts.assign(facts.begin(), facts.end());
     plan.facts.resize(plan.files.size());

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "report/differences.hpp"
 #include "util/units.hpp"
 
 namespace shardwise {
@@ -148,6 +149,7 @@ std::string plan_json(std::span<Plan const> plans, bool with_parts) {
          {{"direct", first.strategy_bytes.direct},
           {"cooperative", first.strategy_bytes.cooperative},
           {"shared", first.strategy_bytes.shared}}},
+        {"differences", differences_json(first.differences)},
         {"warnings", first.warnings},
     };
     for (auto const& file : first.files) { json["files"].push_back(file.path); }

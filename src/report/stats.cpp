@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "report/differences.hpp"
 #include "util/units.hpp"
 #include "util/wire.hpp"
 
@@ -195,6 +196,7 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
         {"plan_digest", facts.plan_digest},
         {"checkpoint", facts.checkpoint},
         {"tensors", facts.tensors},
+        {"differences", differences_json(facts.differences)},
         {"io", facts.io},
         {"transport", facts.transport},
         {"device", facts.device},

@@ -51,6 +51,7 @@ struct JobFacts {
     std::string device = "host";
     std::uint64_t needed_once_bytes = 0;  ///< bytes of the checkpoint that some rank needs, each counted once
     StrategyBytes strategy_bytes;
+    ParameterDifferences differences;  ///< from what the model is expected to have
     std::vector<FileChoice> files;
     std::vector<std::string> notes;
 };

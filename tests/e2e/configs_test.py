@@ -113,6 +113,9 @@ RIGHT = {
         "model_types": "t", "model_classes": ["C"],
         "sizes": {"a": "rows * (2 + 1)"}, "ignore": "inv_freq$", "tied": {"a": "b"},
         "heads": {"query": ["q"], "key_value": "k"},
+        "parameters": {"norm.weight": ["rows"], "layers.{rows}.{1...rows}.w": {"shape": ["2"], "dtype": "BF16",
+                                                                              "optional": True}},
+        "ignore_missing": "inv_freq$",
         "transforms": [
             {"rename": "^a", "to": "b", "scope": "s"},
             {"rename": ["c", "d"], "to": ["e"]},
@@ -163,6 +166,8 @@ WRONG = {
     "a number for a size": {**GOOD, "sizes": {"rows": 4}},
     "a list of tied names": {**GOOD, "tied": ["a", "b"]},
     "an unknown kind of heads": {**GOOD, "heads": {"kv": ["k"]}},
+    "a parameter that is a number": {**GOOD, "parameters": {"w": 4}},
+    "an unknown key of a parameter": {**GOOD, "parameters": {"w": {"type": "BF16"}}},
     "transforms by name": {**GOOD, "transforms": {"a": "b"}},
     "a rule without a kind": with_rule(to="b"),
     "a rule of two kinds": with_rule(rename="a", rename_group="a", to="b"),
