@@ -22,8 +22,8 @@ constexpr float kGreatest = 448;        ///< of F8_E4M3
 constexpr std::uint32_t kQuietNan = 0x7FC00000U;
 
 [[noreturn]] void refuse_grid(Shape const& codes, Shape const& scales) {
-    throw Error(Errc::input,
-                fmt::format("scales of shape {} do not divide {} into whole blocks", to_string(scales), to_string(codes)));
+    throw Error(Errc::input, fmt::format("scales of shape {} do not divide {} into whole blocks", to_string(scales),
+                                         to_string(codes)));
 }
 
 DType scale_type(DType dtype) { return dtype == DType::u8 ? DType::f8_e8m0 : dtype; }

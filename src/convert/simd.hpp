@@ -4,18 +4,12 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define SHARDWISE_HAS_AVX2_PATH 1
-#else
-#define SHARDWISE_HAS_AVX2_PATH 0
-#endif
-
 /// Stands behind the parameters of a lambda or before a function whose body must become part of a vectorised loop.
 #define SHARDWISE_INLINE __attribute__((always_inline))
 
 namespace shardwise {
 
-#if SHARDWISE_HAS_AVX2_PATH
+#if defined(__x86_64__)
 template <class Loop>
 __attribute__((target("avx2"), flatten, noinline)) void vectorised_avx2(Loop const& loop) {
     auto const own = loop;  // in registers: what the loop writes cannot change it
@@ -31,7 +25,7 @@ inline bool has_avx2() noexcept {
 /// architecture has, and that version where the processor can. Other processors run the plain version.
 template <class Loop>
 void vectorised(Loop const& loop) {
-#if SHARDWISE_HAS_AVX2_PATH
+#if defined(__x86_64__)
     if (has_avx2()) { return vectorised_avx2(loop); }
 #endif
     auto const own = loop;
