@@ -1,0 +1,79 @@
+/// @file
+/// Numbers stored as small codes with a scale for each block of a matrix: value = code x scale. FP8 with scales for
+/// blocks of rows and columns, MXFP4 with a power of two for each 32 neighbours, scales for rows or whole matrices.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <shardwise/dtype.hpp>
+#include <shardwise/shape.hpp>
+
+namespace shardwise {
+
+/// Which scale belongs to which element. Leading dimensions count as rows.
+struct BlockGrid {
+    std::uint64_t columns = 1;        ///< of the codes
+    std::uint64_t block_rows = 1;
+    std::uint64_t block_columns = 1;
+    std::uint64_t grid_columns = 1;
+    std::uint64_t repeat_rows = 1;    ///< rows after which the same scales apply again; all rows if they never do
+
+    /// Number of the scale of element @p index, counted row by row.
+    std::uint64_t scale_of(std::uint64_t index) const noexcept {
+        auto const row = index / columns % repeat_rows;
+        return row / block_rows * grid_columns + index % columns / block_columns;
+    }
+
+    bool operator==(BlockGrid const&) const = default;
+};
+
+/// The grid of codes of shape @p codes whose scales have shape @p scales: blocks follow from the two. One scale alone
+/// is for all elements; scales without leading dimensions are for each of the codes' leading indices.
+/// @throws Error input with both shapes if blocks would not be whole.
+///
+/// Example: codes (256, 512), scales (2, 4) -> blocks of 128 x 128.
+BlockGrid block_grid(Shape const& codes, Shape const& scales);
+
+/// Scales [first, first + count) of a grid, as they are stored. U8 is read as F8_E8M0.
+struct BlockScales {
+    std::span<std::byte const> bytes;
+    DType dtype = DType::f32;
+    std::uint64_t first = 0;
+};
+
+/// Elements [first, ...) of a quantized tensor, @p source, as numbers of type @p to: code x scale in F32, then rounded
+/// as cast() does. A NaN of code, scale or product becomes the positive one.
+/// @param scales has the scale of every element; a scale that is missing is a bug of the caller.
+/// @throws Error input if a type is no floating-point one.
+void dequantize(BlockGrid const& grid, BlockScales const& scales, std::uint64_t first, DType from,
+                std::span<std::byte const> source, DType to, std::span<std::byte> target);
+void dequantize_reference(BlockGrid const& grid, BlockScales const& scales, std::uint64_t first, DType from,
+                          std::span<std::byte const> source, DType to, std::span<std::byte> target);
+
+/// A matrix to be quantized to F8_E4M3. Blocks divide it.
+struct QuantizeShape {
+    std::uint64_t rows = 0;
+    std::uint64_t columns = 0;
+    std::uint64_t block_rows = 0;
+    std::uint64_t block_columns = 0;
+
+    std::uint64_t blocks() const noexcept { return rows / block_rows * (columns / block_columns); }
+};
+
+/// How the scales that come with the codes are stored.
+enum class ScaleFormat : std::uint8_t {
+    f32,   ///< 1 / (448 / greatest absolute value of the block)
+    e8m0,  ///< that, rounded up to a power of two, as F8_E8M0
+};
+
+/// Codes of each block are its numbers times 448 / greatest absolute value, clamped to 448 and rounded as cast() does;
+/// the inverse of the factor is stored. A block of zeros has scale 1. NaNs stay, and count for nothing in the maximum.
+/// @param codes rows x columns bytes; @param scales one for each block, row by row.
+void quantize_fp8(QuantizeShape const& shape, std::span<float const> values, ScaleFormat format,
+                  std::span<std::byte> codes, std::span<std::byte> scales);
+void quantize_fp8_reference(QuantizeShape const& shape, std::span<float const> values, ScaleFormat format,
+                            std::span<std::byte> codes, std::span<std::byte> scales);
+
+}  // namespace shardwise

@@ -1,0 +1,41 @@
+/// @file
+/// Loops compiled for the vector instructions that the processor has.
+#pragma once
+
+#include <cstdint>
+
+/// Stands behind the parameters of a lambda or before a function whose body must become part of a vectorised loop.
+#define SHARDWISE_INLINE __attribute__((always_inline))
+
+namespace shardwise {
+
+#if defined(__x86_64__)
+template <class Loop>
+__attribute__((target("avx2"), flatten, noinline)) void vectorised_avx2(Loop const& loop) {
+    auto const own = loop;  // in registers: what the loop writes cannot change it
+    own();
+}
+
+inline bool has_avx2() noexcept {
+    return __builtin_cpu_supports("avx2") != 0;
+}
+#endif
+
+/// Calls @p loop, a lambda marked SHARDWISE_INLINE, compiled a second time for wider vectors than the least that the
+/// architecture has, and that version where the processor can. Other processors run the plain version.
+template <class Loop>
+void vectorised(Loop const& loop) {
+#if defined(__x86_64__)
+    if (has_avx2()) { return vectorised_avx2(loop); }
+#endif
+    auto const own = loop;
+    own();
+}
+
+/// @p chosen if @p condition holds, else @p other; without a branch, which would keep a loop from being vectorised.
+SHARDWISE_INLINE inline std::uint32_t select(bool condition, std::uint32_t chosen, std::uint32_t other) noexcept {
+    auto const mask = 0U - static_cast<std::uint32_t>(condition);
+    return (chosen & mask) | (other & ~mask);
+}
+
+}  // namespace shardwise
