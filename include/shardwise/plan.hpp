@@ -208,7 +208,7 @@ struct PlanOptions {
     std::string plan = "tp";
     bool replicate_kv_heads = false;
     bool strict_divisible = false;
-    std::string expect;   ///< file that states the parameters wanted (see --expect); empty: what the architecture states
+    std::string expect;   ///< file that states the parameters wanted (--expect); empty: what the architecture states
     bool strict = false;  ///< refuse a checkpoint whose parameters differ from those expected
     std::vector<std::string> include;
     std::vector<std::string> exclude;

@@ -30,8 +30,8 @@ po::options_description mapping_options() {
          "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
          "whole heads")
         ("expect", text_of("FILE"),
-         "the parameters wanted: a .safetensors file, or JSON {\"NAME\": {\"dtype\": ..., \"shape\": [...]}}; others are "
-         "not read, and differences are reported")
+         "the parameters wanted: a .safetensors file, or JSON {\"NAME\": {\"dtype\": ..., \"shape\": [...]}}; others "
+         "are not read, and differences are reported")
         ("strict", po::bool_switch(), "refuse a checkpoint whose parameters differ from those expected")
         ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
         ("include", patterns(), "only parameters whose name fits this shell pattern (may be repeated)")

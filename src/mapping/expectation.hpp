@@ -32,7 +32,7 @@ Expectation read_expectation(std::string const& path);
 
 /// One entry of "parameters" in an architecture's file.
 struct ParameterPattern {
-    std::string name;                               ///< with ranges of numbers: "layers.{num_hidden_layers}.norm.weight"
+    std::string name;                               ///< with numbers: "layers.{num_hidden_layers}.norm.weight"
     std::optional<std::vector<std::string>> shape;  ///< expressions over config.json
     std::optional<DType> dtype;
     bool is_optional = false;

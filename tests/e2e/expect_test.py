@@ -1,4 +1,4 @@
-"""--expect and --strict: what a checkpoint lacks, has too much of, or has in another shape is told, the same everywhere."""
+"""--expect and --strict: what a checkpoint lacks, has too much of, or has in another shape is told."""
 
 import json
 

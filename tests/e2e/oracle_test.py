@@ -32,7 +32,8 @@ def made(tmp_path_factory):
         pytest.skip("launch/test --oracle installs transformers and runs this")
     out = tmp_path_factory.mktemp("oracle")
     command = [PYTHON, SOURCE / "tests/oracle/reference.py", out, *MODEL_TYPES]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRANSFORMERS_VERBOSITY": "error"})
+    quiet = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)
     assert done.returncode == 0, done.stderr
     return out
 
