@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,6 +22,7 @@ struct FileRecord {
     std::string path;              ///< as it is opened
     std::uint64_t size_bytes = 0;  ///< of the whole file
     std::uint64_t data_begin = 0;  ///< offset of the first byte after the header
+    std::map<std::string, std::string> metadata = {};  ///< what its writer noted in the header, such as format: pt
     bool operator==(FileRecord const&) const = default;
 };
 
@@ -42,6 +44,7 @@ class Catalog {
     struct Parts {
         std::string root;
         std::string config_json;
+        std::string index_name;
         std::vector<FileRecord> files;
         std::vector<TensorRecord> tensors;
         std::vector<std::string> warnings;
@@ -62,6 +65,9 @@ class Catalog {
 
     /// Text of config.json; empty if there is none.
     std::string const& config_json() const noexcept { return parts_.config_json; }
+
+    /// Name of the index file in the folder; empty if the checkpoint has none.
+    std::string const& index_name() const noexcept { return parts_.index_name; }
 
     std::span<FileRecord const> files() const noexcept { return parts_.files; }
 

@@ -76,7 +76,9 @@ FileHeader read_file_header(std::string const& path) {
         std::string json(json_bytes, '\0');
         read_exactly(fd, path, kLengthBytes, std::as_writable_bytes(std::span(json)));
         header.file.data_begin = kLengthBytes + json_bytes;
-        header.tensors = parse_safetensors_header(std::move(json), header.file.size_bytes);
+        auto parsed = parse_safetensors_header(std::move(json), header.file.size_bytes);
+        header.tensors = std::move(parsed.tensors);
+        header.file.metadata = std::move(parsed.metadata);
     } catch (Error const& error) {
         if (error.code() != Errc::input) { throw; }
         throw error.while_(path);
@@ -89,6 +91,11 @@ std::vector<std::byte> encode(FileHeader const& header) {
     out.put(header.file.path);
     out.put(header.file.size_bytes);
     out.put(header.file.data_begin);
+    out.put<std::uint64_t>(header.file.metadata.size());
+    for (auto const& [name, text] : header.file.metadata) {
+        out.put(name);
+        out.put(text);
+    }
     out.put<std::uint64_t>(header.tensors.size());
     for (auto const& tensor : header.tensors) {
         out.put(tensor.name);
@@ -106,6 +113,10 @@ FileHeader decode_file_header(std::span<std::byte const> bytes) {
     header.file.path = in.get_text();
     header.file.size_bytes = in.get<std::uint64_t>();
     header.file.data_begin = in.get<std::uint64_t>();
+    for (auto left = in.get_count(); left > 0; --left) {
+        auto name = in.get_text();
+        header.file.metadata.emplace(std::move(name), in.get_text());
+    }
     header.tensors.resize(in.get_count());
     for (auto& tensor : header.tensors) {
         tensor.name = in.get_text();

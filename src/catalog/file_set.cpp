@@ -209,6 +209,7 @@ Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
     Catalog::Parts parts;
     parts.root = files.root;
     parts.config_json = files.config_json;
+    parts.index_name = fs::path(files.index_path).filename().string();
     if (files.index_path.empty()) {
         check_no_duplicates(headers);
     } else {

@@ -41,22 +41,6 @@ Shape parse_shape(dom::array const& extents) {
     return Shape(shape);
 }
 
-/// Bytes that @p shape needs; elements below a byte are packed over the whole tensor. The extents of an empty tensor
-/// must not overflow either: what is computed from them later does not look at zeros first.
-std::uint64_t stored_bytes(DType dtype, Shape const& shape) {
-    constexpr std::uint64_t kMaxBits = std::uint64_t{1} << 62U;
-    std::optional<std::uint64_t> total_bits = static_cast<std::uint64_t>(bits(dtype));
-    for (auto const extent : shape) {
-        total_bits = checked_mul(*total_bits, static_cast<std::uint64_t>(std::max<std::int64_t>(extent, 1)));
-        if (!total_bits || *total_bits > kMaxBits) { refuse(fmt::format("shape {} overflows", to_string(shape))); }
-    }
-    if (std::find(shape.begin(), shape.end(), 0) != shape.end()) { return 0; }
-    if (*total_bits % 8 != 0) {
-        refuse(fmt::format("{} {} ends inside a byte: {} bits", to_string(dtype), to_string(shape), *total_bits));
-    }
-    return *total_bits / 8;
-}
-
 /// A field given twice would leave open which of them counts.
 void check_unique_fields(dom::object const& entry) {
     std::array<int, 3> counts = {};
@@ -119,6 +103,18 @@ void check_tiling(std::vector<TensorRecord>& tensors, std::uint64_t data_begin, 
     }
 }
 
+/// Free texts of the writer; null in some files.
+std::map<std::string, std::string> texts_of(dom::element const& metadata) {
+    std::map<std::string, std::string> texts;
+    dom::object members;
+    if (metadata.get(members) != simdjson::SUCCESS) { return texts; }
+    for (auto const [name, value] : members) {
+        std::string_view text;
+        if (value.get(text) == simdjson::SUCCESS) { texts.emplace(name, text); }
+    }
+    return texts;
+}
+
 void check_unique_names(std::vector<TensorRecord> const& tensors) {
     std::vector<std::string_view> names;
     names.reserve(tensors.size());
@@ -129,6 +125,20 @@ void check_unique_names(std::vector<TensorRecord> const& tensors) {
 }
 
 }  // namespace
+
+std::uint64_t stored_bytes(DType dtype, Shape const& shape) {
+    constexpr std::uint64_t kMaxBits = std::uint64_t{1} << 62U;
+    std::optional<std::uint64_t> total_bits = static_cast<std::uint64_t>(bits(dtype));
+    for (auto const extent : shape) {
+        total_bits = checked_mul(*total_bits, static_cast<std::uint64_t>(std::max<std::int64_t>(extent, 1)));
+        if (!total_bits || *total_bits > kMaxBits) { refuse(fmt::format("shape {} overflows", to_string(shape))); }
+    }
+    if (std::find(shape.begin(), shape.end(), 0) != shape.end()) { return 0; }
+    if (*total_bits % 8 != 0) {
+        refuse(fmt::format("{} {} ends inside a byte: {} bits", to_string(dtype), to_string(shape), *total_bits));
+    }
+    return *total_bits / 8;
+}
 
 std::uint64_t safetensors_header_bytes(std::span<std::byte const> start, std::uint64_t file_bytes) {
     if (start.size() <= kLengthBytes) {
@@ -149,7 +159,7 @@ std::uint64_t safetensors_header_bytes(std::span<std::byte const> start, std::ui
     return json_bytes;
 }
 
-std::vector<TensorRecord> parse_safetensors_header(std::string json, std::uint64_t file_bytes) {
+SafetensorsHeader parse_safetensors_header(std::string json, std::uint64_t file_bytes) {
     auto const data_begin = kLengthBytes + json.size();
     json.reserve(json.size() + simdjson::SIMDJSON_PADDING);
     dom::parser parser;
@@ -157,10 +167,14 @@ std::vector<TensorRecord> parse_safetensors_header(std::string json, std::uint64
     if (auto const error = parser.parse(json).get(header); error != simdjson::SUCCESS) {
         refuse(fmt::format("header: {}", simdjson::error_message(error)));
     }
-    std::vector<TensorRecord> tensors;
+    SafetensorsHeader result;
+    auto& tensors = result.tensors;
     tensors.reserve(header.size());
     for (auto const [name, value] : header) {
-        if (name == "__metadata__") { continue; }  // free text of the writer; null in some files
+        if (name == "__metadata__") {
+            result.metadata = texts_of(value);
+            continue;
+        }
         dom::object entry;
         if (value.get(entry) != simdjson::SUCCESS) { refuse(fmt::format("{}: not an object", name)); }
         try {
@@ -169,7 +183,7 @@ std::vector<TensorRecord> parse_safetensors_header(std::string json, std::uint64
     }
     check_unique_names(tensors);
     check_tiling(tensors, data_begin, file_bytes);
-    return tensors;
+    return result;
 }
 
 }  // namespace shardwise

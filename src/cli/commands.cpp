@@ -29,6 +29,10 @@ std::vector<FileFacts> facts_for_plan(Catalog const& catalog, std::string const&
 
 }  // namespace
 
+Architecture choose_architecture(std::string const& name_or_file, Catalog const& catalog) {
+    return name_or_file.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(name_or_file);
+}
+
 void run_inspect(Options const& options) {
     auto const catalog = Catalog::open(options.paths.front());
     fmt::print("{}", options.as_json ? catalog_json(catalog) : catalog_table(catalog));
@@ -36,8 +40,7 @@ void run_inspect(Options const& options) {
 
 void run_plan(Options const& options) {
     auto const catalog = Catalog::open(options.paths.front());
-    auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
-                                                           : Architecture::load(options.architecture);
+    auto const architecture = choose_architecture(options.architecture, catalog);
     auto const facts = facts_for_plan(catalog, options.assume);
     std::vector<Plan> plans;
     auto const first = options.rank.value_or(0);

@@ -5,11 +5,16 @@
 #include <string>
 #include <vector>
 
+#include <shardwise/architecture.hpp>
+#include <shardwise/catalog.hpp>
 #include <shardwise/context.hpp>
 
 #include "cli/options.hpp"
 
 namespace shardwise::cli {
+
+/// As --arch says, or config.json if that is not given.
+Architecture choose_architecture(std::string const& name_or_file, Catalog const& catalog);
 
 void run_inspect(Options const& options);
 void run_plan(Options const& options);
@@ -20,6 +25,14 @@ Options parse_load_options(std::vector<std::string> const& arguments, std::vecto
 
 /// Collective; results go to stdout on rank 0.
 void run_load(Options const& options, Context& context);
+
+/// The options of an export, the same on every rank (collective).
+Options parse_export_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
+                             Context& context);
+
+/// Collective; results go to stdout on rank 0.
+void run_export(Options const& options, Context& context);
+void run_convert(Options const& options);
 
 /// True if both sides hold the same.
 bool run_verify(Options const& options);

@@ -61,6 +61,7 @@ struct LoadRun {
     Context& context;
     RankStats stats;
     JobFacts facts;
+    std::optional<Architecture> architecture;
 
     void run();
 
@@ -93,9 +94,8 @@ Catalog LoadRun::open_checkpoint(Lap& lap) {
 Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files) {
     Plan plan;
     together(context.communicator(), [&] {
-        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
-                                                               : Architecture::load(options.architecture);
-        plan = make_plan(catalog, architecture, options.plan, context.rank(), files);
+        architecture = choose_architecture(options.architecture, catalog);
+        plan = make_plan(catalog, *architecture, options.plan, context.rank(), files);
     });
     warn(context, plan.warnings);
     facts.mesh = plan.mesh;
@@ -158,13 +158,12 @@ void LoadRun::run() {
     auto const plan = make_own_plan(catalog, lap, files);
     auto const store = materialize(plan, lap);
     if (options.verify) {
-        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
-                                                               : Architecture::load(options.architecture);
-        verify_load(store, plan, catalog, architecture, options.plan, context);
+        verify_load(store, plan, catalog, *architecture, options.plan, context);
         stats.verify_seconds = lap.take();
     }
     if (!options.out.empty()) {
-        stats.written_bytes = write_rank_files(store, plan, context, options.out, options.format);
+        stats.written_bytes = write_rank_files(store, plan, context, options.out, options.format,
+                                               {catalog, *architecture, options.plan});
         stats.write_seconds = lap.take();
     }
     stats.total_seconds = whole.take();
@@ -184,6 +183,6 @@ Options parse_load_options(std::vector<std::string> const& arguments, std::vecto
     return options;
 }
 
-void run_load(Options const& options, Context& context) { LoadRun{options, context, {}, {}}.run(); }
+void run_load(Options const& options, Context& context) { LoadRun{options, context, {}, {}, {}}.run(); }
 
 }  // namespace shardwise::cli

@@ -24,8 +24,8 @@ using namespace shardwise;
 using namespace shardwise::cli;
 
 /// The launcher ends a job with SIGTERM when one of its ranks dies: waiting ranks then say so and end by themselves.
-void end_on_sigterm() {
-    std::signal(SIGTERM, [](int) { termination_requested() = true; });
+void end_on(int signal) {
+    std::signal(signal, [](int) { termination_requested() = true; });
 }
 
 /// Lets the rank that has the error say it before the launcher sees the first rank end.
@@ -41,12 +41,22 @@ void wait_for_the_others_to_see() {
     std::this_thread::sleep_for(kTimeToLook);
 }
 
-/// A load: all ranks end with the same status, and one of them says why.
-int run_in_job(std::vector<std::string> const& arguments, std::vector<std::string> const& environment) {
-    end_on_sigterm();
+void run_command(Command command, std::vector<std::string> const& arguments,
+                 std::vector<std::string> const& environment, Context& context) {
+    if (command == Command::export_shards) {
+        run_export(parse_export_options(arguments, environment, context), context);
+    } else {
+        run_load(parse_load_options(arguments, environment, context), context);
+    }
+}
+
+/// A command of all ranks: they end with the same status, and one of them says why.
+int run_in_job(Command command, std::vector<std::string> const& arguments,
+               std::vector<std::string> const& environment) {
+    end_on(SIGTERM);
     auto context = Context::world();
     try {
-        run_load(parse_load_options(arguments, environment, context), context);
+        run_command(command, arguments, environment, context);
         return EXIT_SUCCESS;
     } catch (...) {
         auto const error = current_error();
@@ -68,7 +78,13 @@ int run(Options const& options) {
         case Command::inspect: run_inspect(options); return EXIT_SUCCESS;
         case Command::plan: run_plan(options); return EXIT_SUCCESS;
         case Command::verify: return run_verify(options) ? EXIT_SUCCESS : static_cast<int>(Errc::input);
+        case Command::convert:
+            end_on(SIGTERM);
+            end_on(SIGINT);  // what has no name yet is taken away then
+            run_convert(options);
+            return EXIT_SUCCESS;
         case Command::load:
+        case Command::export_shards:
         case Command::help: fmt::print("{}", help_text(options.help_for)); return EXIT_SUCCESS;
     }
     return EXIT_SUCCESS;
@@ -81,7 +97,8 @@ int main(int count, char** values) {
     std::vector<std::string> environment;
     for (char** entry = environ; *entry != nullptr; ++entry) { environment.emplace_back(*entry); }
     try {
-        return runs_in_job(arguments) ? run_in_job(arguments, environment) : run(parse_options(arguments, environment));
+        auto const command = job_command(arguments);
+        return command ? run_in_job(*command, arguments, environment) : run(parse_options(arguments, environment));
     } catch (...) {
         auto const error = current_error();
         fmt::print(stderr, "shardwise: {}\n", error.what());

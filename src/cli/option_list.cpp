@@ -17,6 +17,10 @@ auto patterns() { return po::value<std::vector<std::string>>()->composing()->val
 template <class T>
 auto number_of(char const* form) { return po::value<T>()->value_name(form); }
 
+constexpr char const* kArchitectureHelp =
+    "architecture by name, or a description of your own by file (default: by config.json)";
+constexpr char const* kDeadlineHelp = "how long to wait for other ranks before giving up";
+
 po::options_description mapping_options() {
     auto group = group_of("What to load, and how it is cut");
     group.add_options()
@@ -24,8 +28,7 @@ po::options_description mapping_options() {
          "ranks that share one copy of the model (load: all ranks, divided by --dp)")
         ("dp", number_of<std::int64_t>("N")->default_value(1), "copies of the model; rank = copy * tp + tp rank")
         ("plan", text_of("NAME", "tp"), "named plan of the architecture, such as ep or packed")
-        ("arch", text_of("NAME|FILE"),
-         "architecture by name, or a description of your own by file (default: by config.json)")
+        ("arch", text_of("NAME|FILE"), kArchitectureHelp)
         ("kv-heads", text_of("cut|replicate", "cut"),
          "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
          "whole heads")
@@ -59,13 +62,35 @@ po::options_description load_options() {
         ("lanes", number_of<std::size_t>("N")->default_value(0),
          "threads of a rank that copy (0: by the cores it may use, at most 4)")
         ("deadline", number_of<std::int64_t>("SECONDS")->default_value(300),
-         "how long to wait for other ranks before giving up")
+         kDeadlineHelp)
         ("out", text_of("DIR"),
          "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
         ("format", text_of("safetensors|hdf5", "safetensors"), "of the files in --out")
         ("verify", po::bool_switch(), "read the checkpoint a second time and compare digests with what the ranks hold")
         ("stats", text_of("FILE"), "write the figures of all ranks to this file as JSON")
         ("progress", text_of("auto|always|never", "auto"), "auto: a bar on a terminal, lines elsewhere; always: a bar");
+    return group;
+}
+
+po::options_description writing_options(char const* size_help) {
+    auto group = group_of("What to write");
+    group.add_options()
+        ("out", text_of("DIR"), "write the checkpoint into this folder; its files get their names when all are complete")
+        ("max-shard-size", text_of("SIZE"), size_help)
+        ("overwrite", po::bool_switch(),
+         "replace a checkpoint that is there: its index and files that belonged to it go, others stay");
+    return group;
+}
+
+po::options_description export_options() {
+    auto group = writing_options("split anew into files of at most this size (default: as the original is split)");
+    group.add_options()("deadline", number_of<std::int64_t>("SECONDS")->default_value(300), kDeadlineHelp);
+    return group;
+}
+
+po::options_description convert_options() {
+    auto group = writing_options("split into files of at most this size (default: 5GB, as is usual on model hubs)");
+    group.add_options()("arch", text_of("NAME|FILE"), kArchitectureHelp);
     return group;
 }
 
@@ -98,6 +123,8 @@ po::options_description options_of(Command command) {
     auto all = group_of("");
     if (command == Command::plan || command == Command::load) { all.add(mapping_options()).add(reading_options()); }
     if (command == Command::load) { all.add(load_options()); }
+    if (command == Command::export_shards) { all.add(export_options()); }
+    if (command == Command::convert) { all.add(convert_options()); }
     if (command == Command::plan) { all.add(plan_output_options()); }
     if (command == Command::inspect) { all.add(inspect_output_options()); }
     all.add(common_options());

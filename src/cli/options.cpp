@@ -31,11 +31,15 @@ struct CommandFacts {
     std::string_view summary;
 };
 
-constexpr std::array<CommandFacts, 4> kCommands = {{
+constexpr std::array<CommandFacts, 6> kCommands = {{
     {Command::inspect, "inspect", "CKPT", "list the files and tensors of a checkpoint"},
     {Command::plan, "plan", "CKPT --tp N", "show what each rank of a job would read, exchange and hold; needs no MPI"},
     {Command::load, "load", "CKPT",
      "load the checkpoint into the ranks of an MPI job: mpirun -n N shardwise load CKPT"},
+    {Command::export_shards, "export", "DIR --out DIR",
+     "turn rank files back into a checkpoint in the original names and layout: mpirun -n M shardwise export DIR"},
+    {Command::convert, "convert", "CKPT --out DIR",
+     "write the whole model under the names and in the layout that it is held in; one process, no MPI"},
     {Command::verify, "verify", "A B",
      "compare two checkpoints or folders of rank files, tensor by tensor, whatever their cut"},
 }};
@@ -243,6 +247,23 @@ void read_plan_output_values(Options& options, po::variables_map const& values) 
     options.assume = choose<std::string>(values, "assume", {{"look", ""}, {"cached", "cached"}, {"cold", "cold"}});
 }
 
+void read_writing_values(Options& options, po::variables_map const& values) {
+    options.out = text(values, "out");
+    if (options.out.empty()) {
+        refuse(fmt::format("{} needs --out DIR: where to?", facts_of(options.command).name));
+    }
+    options.writing.overwrite = values["overwrite"].as<bool>();
+    auto const most = text(values, "max-shard-size");
+    if (!most.empty()) {
+        try {
+            options.writing.max_file_bytes = parse_size(most);
+        } catch (Error const& error) { throw error.while_("--max-shard-size"); }
+        if (options.writing.max_file_bytes == 0U) { refuse("--max-shard-size 0: expected a size above 0"); }
+    }
+    if (options.command == Command::export_shards) { options.deadline_seconds = at_least_one(values, "deadline"); }
+    if (options.command == Command::convert) { options.architecture = text(values, "arch"); }
+}
+
 Command parse_command(std::string const& word) {
     if (word == "--help" || word == "-h" || word == "help") { return Command::help; }
     if (word == "--version") { return Command::version; }
@@ -281,14 +302,19 @@ Options parse_options(std::vector<std::string> const& arguments, std::vector<std
     if (command == Command::plan || command == Command::load) { read_plan_values(options, values); }
     if (command == Command::load) { read_load_values(options, values); }
     if (command == Command::plan) { read_plan_output_values(options, values); }
+    if (command == Command::export_shards || command == Command::convert) { read_writing_values(options, values); }
     if (command == Command::plan || command == Command::inspect) { options.as_json = values["json"].as<bool>(); }
     return options;
 }
 
-bool runs_in_job(std::vector<std::string> const& arguments) {
+std::optional<Command> job_command(std::vector<std::string> const& arguments) {
     bool const asks_help = std::find(arguments.begin(), arguments.end(), "--help") != arguments.end() ||
                            std::find(arguments.begin(), arguments.end(), "-h") != arguments.end();
-    return !arguments.empty() && arguments.front() == facts_of(Command::load).name && !asks_help;
+    if (arguments.empty() || asks_help) { return std::nullopt; }
+    for (auto const command : {Command::load, Command::export_shards}) {
+        if (arguments.front() == facts_of(command).name) { return command; }
+    }
+    return std::nullopt;
 }
 
 std::string help_text(Command command) {
@@ -296,7 +322,7 @@ std::string help_text(Command command) {
         std::string text =
             "shardwise loads a model checkpoint into the ranks of an MPI job, each rank its tensor-parallel shard.\n\n";
         for (auto const& facts : kCommands) {
-            text += fmt::format("  shardwise {:<8} {:<12} {}\n", facts.name, facts.arguments, facts.summary);
+            text += fmt::format("  shardwise {:<8} {:<14} {}\n", facts.name, facts.arguments, facts.summary);
         }
         text += fmt::format(
             "\n  shardwise COMMAND --help tells a command's options; shardwise --version the version.\n\n"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <shardwise/back_ends.hpp>
+#include <shardwise/export.hpp>
 #include <shardwise/plan.hpp>
 
 #include "report/progress.hpp"
@@ -15,7 +16,7 @@
 
 namespace shardwise::cli {
 
-enum class Command : std::uint8_t { help, version, inspect, plan, load, verify };
+enum class Command : std::uint8_t { help, version, inspect, plan, load, export_shards, verify, convert };
 
 struct Options {
     Command command = Command::help;
@@ -36,6 +37,7 @@ struct Options {
 
     std::string out;
     RankFormat format = RankFormat::safetensors;
+    ExportOptions writing;  ///< export, convert
     bool verify = false;
     std::string stats;
     ProgressMode progress = ProgressMode::automatic;
@@ -48,8 +50,8 @@ struct Options {
 ///         this build does not have.
 Options parse_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment);
 
-/// True if the arguments ask for the command that runs under MPI, and not for its help.
-bool runs_in_job(std::vector<std::string> const& arguments);
+/// The command that the arguments ask for if it is one that runs under MPI, and not for its help.
+std::optional<Command> job_command(std::vector<std::string> const& arguments);
 
 /// What --help prints: for @p command, or the overview.
 std::string help_text(Command command);

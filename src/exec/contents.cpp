@@ -7,7 +7,6 @@
 #include <shardwise/error.hpp>
 #include <shardwise/verify.hpp>
 
-#include "catalog/file_header.hpp"
 #include "convert/position_digest.hpp"
 #include "exec/piece_digest.hpp"
 #include "sink/manifest.hpp"
@@ -73,11 +72,10 @@ std::uint64_t digest_tensor(PlannedTensor const& tensor, Mesh const& mesh, std::
 
 std::map<std::string, ContentDigest> digest_rank_files(std::string const& folder) {
     auto const manifest = read_manifest(folder);
-    bool const is_hdf5 = manifest.format == to_string(RankFormat::hdf5);
     std::map<std::string, std::vector<HeldPiece>> pieces;
     for (std::size_t rank = 0; rank < manifest.files.size(); ++rank) {
         auto const path = (fs::path(folder) / manifest.files[rank]).string();
-        for (auto& record : is_hdf5 ? read_hdf5_rank_file(path) : read_file_header(path).tensors) {
+        for (auto& record : read_rank_file(path, manifest.format).tensors) {
             auto const name = record.name;
             if (!manifest.tensors.contains(name)) {
                 throw Error(Errc::input, fmt::format("{} holds {}, which the manifest does not list", path, name));

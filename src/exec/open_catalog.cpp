@@ -9,6 +9,7 @@
 #include "catalog/file_header.hpp"
 #include "catalog/file_set.hpp"
 #include "comm/communicator.hpp"
+#include "exec/file_answers.hpp"
 #include "io/file_access.hpp"
 #include "util/wire.hpp"
 
@@ -22,34 +23,6 @@ FileSet share_file_set(std::string const& path, Communicator& communicator) {
         if (communicator.rank() == 0) { bytes = encode(resolve_file_set(path)); }
     });
     return decode_file_set(communicator.broadcast(std::move(bytes), 0));
-}
-
-/// What one rank says of one file.
-struct FileAnswer {
-    std::uint64_t file = 0;
-    std::vector<std::byte> bytes;
-};
-
-std::vector<std::byte> encode(std::vector<FileAnswer> const& answers) {
-    WireWriter out;
-    for (auto const& answer : answers) {
-        out.put(answer.file);
-        out.put(std::string_view(reinterpret_cast<char const*>(answer.bytes.data()), answer.bytes.size()));
-    }
-    return out.take();
-}
-
-/// Calls @p take(file, bytes) for every answer of every rank, ranks in order.
-template <class Take>
-void exchange_answers(Communicator& communicator, std::vector<FileAnswer> const& own, Take take) {
-    for (auto const& message : communicator.all_gather(encode(own))) {
-        WireReader in(message);
-        while (!in.is_empty()) {
-            auto const file = in.get<std::uint64_t>();
-            auto const text = in.get_text();
-            take(file, std::as_bytes(std::span(text)));
-        }
-    }
 }
 
 std::vector<std::byte> encode(FileFacts const& facts) {

@@ -11,16 +11,19 @@ namespace shardwise {
 namespace fs = std::filesystem;
 
 std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context,
-                               std::string const& folder, RankFormat format) {
+                               std::string const& folder, RankFormat format, LoadSource const& source) {
     auto& communicator = context.communicator();
     auto const path = rank_file_path(folder, plan.rank, format);
     std::optional<PendingFile> file;
     std::uint64_t written = 0;
+    std::string manifest;
     together(communicator, [&] {
         file.emplace(format == RankFormat::hdf5 ? write_hdf5_rank_file(store, plan, path)
                                                 : write_safetensors_rank_file(store, plan, path));
         file->make_durable();
         written = fs::file_size(file->temporary_path());
+        if (communicator.rank() != 0) { return; }
+        manifest = manifest_json(plan, format, record_source(source.catalog, source.architecture, source.options));
     });
     together(communicator, [&] {
         if (communicator.rank() == 0) { fs::remove(manifest_path(folder)); }
@@ -29,7 +32,7 @@ std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Co
     together(communicator, [&] {
         if (communicator.rank() != 0) { return; }
         remove_surplus_rank_files(folder, plan, format);
-        write_file_atomically(manifest_path(folder), manifest_json(plan, format));
+        write_file_atomically(manifest_path(folder), manifest);
     });
     return written;
 }

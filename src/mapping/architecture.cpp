@@ -22,6 +22,7 @@ constexpr std::string_view kLegacyFile = "legacy.json";
 
 ArchitectureData parse_built_in(EmbeddedConfig const& config) {
     auto data = parse_architecture(std::string(config.json), std::string(config.name));
+    data.text = config.json;
     data.is_built_in = true;
     return data;
 }
@@ -84,7 +85,9 @@ bool is_file_name(std::string const& text) { return text.find('/') != std::strin
 }  // namespace
 
 Architecture Architecture::parse(std::string const& json, std::string const& origin) {
-    return Architecture(complete(parse_architecture(json, origin)));
+    auto data = parse_architecture(json, origin);
+    data.text = json;
+    return Architecture(complete(std::move(data)));
 }
 
 Architecture Architecture::load(std::string const& name_or_file) {

@@ -14,6 +14,7 @@ namespace shardwise {
 
 struct ArchitectureData {
     std::string origin;        ///< file name, for messages
+    std::string text;          ///< the file itself; legacy renames are not in it
     bool is_built_in = false;  ///< shared by a family: not every rule need apply to every model
     std::string family;
     std::vector<std::string> model_types;

@@ -153,6 +153,14 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
     return block;
 }
 
+CopyBlock swapped(CopyBlock block) {
+    std::swap(block.source, block.target);
+    for (auto& loop : block.loops) { std::swap(loop.source_stride, loop.target_stride); }
+    std::sort(block.loops.begin(), block.loops.end(),
+              [](CopyLoop const& a, CopyLoop const& b) { return a.source_stride > b.source_stride; });
+    return block;
+}
+
 void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts) {
     if (range.begin <= block.source && block.source + block.source_span() <= range.end) {
         parts.push_back(block);

@@ -33,6 +33,10 @@ void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts
 /// share a range; what nested loops leave apart is merged by DirectReads.
 void source_ranges(CopyBlock const& block, std::uint64_t max_gap, std::vector<ByteRange>& ranges);
 
+/// The way back: source and target changed over, loops ordered by the new source. For blocks that put no two bytes into
+/// one place, as every block of a parameter does.
+CopyBlock swapped(CopyBlock block);
+
 /// How many ranges source_ranges would give and the bytes in them, without making them.
 struct RangeEstimate {
     std::uint64_t ranges = 0;

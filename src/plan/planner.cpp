@@ -10,6 +10,7 @@
 #include "plan/demand.hpp"
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
+#include "plan/parameter_digest.hpp"
 #include "plan/planner.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
@@ -108,22 +109,6 @@ std::string digest_of(Catalog const& catalog) {
     return digest.hex();
 }
 
-/// Where the values come from counts, too: ranks with different rules may well agree on names and shapes.
-void add_expression(Digest& digest, Expression const& expression) {
-    digest.add(expression.kind);
-    digest.add(expression.dtype);
-    digest.add(expression.inverse);
-    digest.add(expression.source);
-    digest.add(expression.dim);
-    digest.add(expression.dim1);
-    digest.add(expression.begin);
-    digest.add(expression.groups);
-    digest.add(expression.shape.rank());
-    for (auto const extent : expression.shape) { digest.add(extent); }
-    digest.add(expression.inputs.size());
-    for (auto const& input : expression.inputs) { add_expression(digest, input); }
-}
-
 /// What every rank must agree on, whatever its own part is.
 std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies,
                       std::span<WaveShape const> waves) {
@@ -134,12 +119,7 @@ std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy
     digest.add(plan.source_digest);
     digest.add(plan.request_bytes);
     digest.add(plan.slot_count);
-    for (auto const& parameter : demand.parameters()) {
-        digest.add(parameter.name);
-        add_expression(digest, parameter.value);
-        digest.add(to_string(parameter.placement));
-        for (auto const& block : parameter.placement.blocks) { digest.add(block.repeat); }
-    }
+    for (auto const& parameter : demand.parameters()) { add_parameter(digest, parameter); }
     for (std::size_t i = 0; i < strategies.size(); ++i) {
         digest.add(demand.uses()[i].source);
         digest.add(strategies[i]);

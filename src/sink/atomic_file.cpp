@@ -116,13 +116,15 @@ void FileWriter::close() {
     }
 }
 
-void write_file_atomically(std::string const& path, std::string const& text) {
+PendingFile pending_text(std::string const& path, std::string const& text) {
     PendingFile file(path);
     FileWriter writer(file, text.size());
     writer.write(std::as_bytes(std::span(text)));
     writer.close();
     file.make_durable();
-    file.commit();
+    return file;
 }
+
+void write_file_atomically(std::string const& path, std::string const& text) { pending_text(path, text).commit(); }
 
 }  // namespace shardwise

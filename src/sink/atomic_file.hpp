@@ -56,6 +56,9 @@ class FileWriter {
     std::uint64_t written_ = 0;
 };
 
+/// A small file, written and forced to the disk but without its name.
+PendingFile pending_text(std::string const& path, std::string const& text);
+
 /// Writes a small file atomically.
 void write_file_atomically(std::string const& path, std::string const& text);
 

@@ -1,5 +1,6 @@
 // Where the datasets of a rank's file lie. They are contiguous and unconverted, so the bytes can be read without HDF5.
 #include <exception>
+#include <filesystem>
 
 #include "sink/hdf5.hpp"
 #include "sink/rank_files.hpp"
@@ -64,7 +65,7 @@ herr_t look_at(hid_t file, char const* name, H5L_info_t const*, void* data) {
 
 }  // namespace
 
-std::vector<TensorRecord> read_hdf5_rank_file(std::string const& path) {
+FileHeader read_hdf5_rank_file(std::string const& path) {
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
     try {
         FileId const file(check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "open"));
@@ -72,7 +73,16 @@ std::vector<TensorRecord> read_hdf5_rank_file(std::string const& path) {
         auto const result = H5Lvisit(file.get(), H5_INDEX_NAME, H5_ITER_NATIVE, look_at, &visit);
         if (visit.failure) { std::rethrow_exception(visit.failure); }
         check(result, "list the datasets");
-        return std::move(visit.records);
+        auto const place = numbers_attribute(file.get(), "rank_world");
+        if (place.size() != 2) { throw Error(Errc::input, "its attribute rank_world is no pair of numbers"); }
+        FileHeader header;
+        header.file.path = path;
+        header.file.size_bytes = std::filesystem::file_size(path);
+        header.file.metadata = {{kRankNote, std::to_string(place[0])},
+                                {kWorldNote, std::to_string(place[1])},
+                                {kSourceNote, text_attribute(file.get(), "source_digest")}};
+        header.tensors = std::move(visit.records);
+        return header;
     } catch (Error const& error) { throw error.while_(fmt::format("read {}", path)); }
 }
 

@@ -11,7 +11,7 @@ PendingFile write_hdf5_rank_file(ParameterStore const&, Plan const&, std::string
     throw Error(Errc::unavailable, "--format hdf5: HDF5 is not built in (CMake option SHARDWISE_WITH_HDF5)");
 }
 
-std::vector<TensorRecord> read_hdf5_rank_file(std::string const& path) {
+FileHeader read_hdf5_rank_file(std::string const& path) {
     throw Error(Errc::unavailable,
                 fmt::format("read {}: HDF5 is not built in (CMake option SHARDWISE_WITH_HDF5)", path));
 }

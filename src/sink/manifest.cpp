@@ -61,6 +61,14 @@ PlannedTensor read_tensor(std::string const& name, JsonReader const& json) {
     return tensor;
 }
 
+RankFormat read_format(JsonReader const& json) {
+    auto const name = json.text();
+    for (auto const format : {RankFormat::safetensors, RankFormat::hdf5}) {
+        if (name == to_string(format)) { return format; }
+    }
+    json.refuse(fmt::format("unknown format '{}'", name));
+}
+
 }  // namespace
 
 std::string manifest_path(std::string const& folder) {
@@ -71,20 +79,23 @@ bool has_manifest(std::string const& folder) { return std::filesystem::exists(ma
 
 Manifest read_manifest(std::string const& folder) {
     auto const path = manifest_path(folder);
-    auto const document = parse_json(read_text(path), path);
+    return parse_manifest(read_text(path), path);
+}
+
+Manifest parse_manifest(std::string const& text, std::string const& path) {
+    auto const document = parse_json(text, path);
     JsonReader const json(document, path);
     if (json["schema"].text() != "shardwise.manifest/1") { json["schema"].refuse("expected shardwise.manifest/1"); }
     Manifest manifest;
     manifest.mesh = {read_count(json["mesh"]["dp"], 1), read_count(json["mesh"]["tp"], 1)};
-    manifest.format = json["format"].text();
+    manifest.format = read_format(json["format"]);
     manifest.files = json["files"].texts();
     if (static_cast<std::int64_t>(manifest.files.size()) != manifest.mesh.world()) {
         json["files"].refuse("expected one file a rank");
     }
-    for (auto const& name : json["files"].array()) {
-        bool const is_plain = std::filesystem::path(name.text()).filename() == name.text() && !name.text().empty();
-        if (!is_plain) { name.refuse("expected a plain file name"); }
-    }
+    for (auto const& name : json["files"].array()) { read_file_name(name); }
+    if (auto const digest = json.find("source_digest")) { manifest.source_digest = digest->text(); }
+    if (auto const source = json.find("source")) { manifest.source = read_source(*source); }
     for (auto const& [name, tensor] : json["tensors"].members()) {
         manifest.tensors.emplace(name, read_tensor(name, tensor));
     }

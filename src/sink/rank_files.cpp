@@ -59,7 +59,7 @@ std::string rank_file_path(std::string const& folder, std::int64_t rank, RankFor
     return (fs::path(folder) / rank_file_name(rank, format)).string();
 }
 
-std::string manifest_json(Plan const& plan, RankFormat format) {
+std::string manifest_json(Plan const& plan, RankFormat format, SourceRecord const& source) {
     Json json = {
         {"schema", "shardwise.manifest/1"},
         {"world", plan.mesh.world()},
@@ -86,7 +86,14 @@ std::string manifest_json(Plan const& plan, RankFormat format) {
         for (auto const& alias : tensor.aliases) { json["tied"][alias] = tensor.name; }
     }
     json["tensors"] = std::move(tensors);
-    return json.dump(1) + "\n";
+    // The source goes on one line: one line a name, a type and an extent would make most of the file.
+    auto text = json.dump(1);
+    text.resize(text.rfind("\n}"));
+    return fmt::format("{},\n \"source\": {}\n}}\n", text, source_json(source));
+}
+
+FileHeader read_rank_file(std::string const& path, RankFormat format) {
+    return format == RankFormat::hdf5 ? read_hdf5_rank_file(path) : read_file_header(path);
 }
 
 PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path) {
@@ -103,9 +110,9 @@ PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const&
     }
     std::map<std::string, std::string> const metadata = {
         {"format", "pt"},
-        {"shardwise.rank", std::to_string(plan.rank)},
-        {"shardwise.world", std::to_string(plan.mesh.world())},
-        {"shardwise.source_digest", plan.source_digest},
+        {kRankNote, std::to_string(plan.rank)},
+        {kWorldNote, std::to_string(plan.mesh.world())},
+        {kSourceNote, plan.source_digest},
     };
     auto const header = safetensors_header(ordered, metadata, kSlotAlignment);
     PendingFile file(path);

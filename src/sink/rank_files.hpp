@@ -10,7 +10,9 @@
 #include <shardwise/materialize.hpp>
 #include <shardwise/plan.hpp>
 
+#include "catalog/file_header.hpp"
 #include "sink/atomic_file.hpp"
+#include "sink/source_record.hpp"
 
 namespace shardwise {
 
@@ -23,7 +25,7 @@ std::string rank_file_name(std::int64_t rank, RankFormat format);
 std::string rank_file_path(std::string const& folder, std::int64_t rank, RankFormat format);
 
 /// The manifest's text.
-std::string manifest_json(Plan const& plan, RankFormat format);
+std::string manifest_json(Plan const& plan, RankFormat format, SourceRecord const& source);
 
 /// Removes rank files that do not belong to the set of @p plan: of more ranks, or of another format.
 void remove_surplus_rank_files(std::string const& folder, Plan const& plan, RankFormat format);
@@ -36,8 +38,17 @@ PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const&
 /// @throws Error unavailable naming the CMake option when HDF5 is not built in.
 PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path);
 
-/// The tensors of a rank's HDF5 file and where their bytes lie in it.
+/// The tensors of a rank's HDF5 file and where their bytes lie in it; its metadata are those of a safetensors one.
 /// @throws Error io; Error input for a dataset that is no tensor; Error unavailable when HDF5 is not built in.
-std::vector<TensorRecord> read_hdf5_rank_file(std::string const& path);
+FileHeader read_hdf5_rank_file(std::string const& path);
+
+/// The tensors of a rank's file of either format.
+/// @throws Error as read_file_header and read_hdf5_rank_file.
+FileHeader read_rank_file(std::string const& path, RankFormat format);
+
+/// Notes in a rank file's header that tell whose it is.
+inline constexpr char const* kRankNote = "shardwise.rank";
+inline constexpr char const* kWorldNote = "shardwise.world";
+inline constexpr char const* kSourceNote = "shardwise.source_digest";
 
 }  // namespace shardwise

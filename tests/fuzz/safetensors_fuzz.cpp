@@ -29,7 +29,8 @@ bool needs_exactly(TensorRecord const& tensor) {
     return total == static_cast<Wide>(tensor.size_bytes) * 8;
 }
 
-void check(std::vector<TensorRecord> const& tensors, std::uint64_t data_begin, std::uint64_t file_bytes) {
+void check(SafetensorsHeader const& parsed, std::uint64_t data_begin, std::uint64_t file_bytes) {
+    auto const& tensors = parsed.tensors;
     std::set<std::string> names;
     std::uint64_t end = data_begin;
     for (auto const& tensor : tensors) {
@@ -41,7 +42,7 @@ void check(std::vector<TensorRecord> const& tensors, std::uint64_t data_begin, s
         end = tensor.begin + tensor.size_bytes;
     }
     REQUIRE(end == file_bytes);
-    FileHeader const header{{"file", file_bytes, data_begin}, tensors};
+    FileHeader const header{{"file", file_bytes, data_begin, parsed.metadata}, tensors};
     REQUIRE(decode_file_header(encode(header)) == header);
 }
 

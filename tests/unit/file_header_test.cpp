@@ -27,7 +27,7 @@ TEST(FileHeader, SaysWhereEveryTensorsBytesLie) {
 }
 
 TEST(FileHeader, ComesBackFromItsBinaryForm) {
-    FileHeader header{{"/some/m.safetensors", 1ULL << 50, 12345}, {}};
+    FileHeader header{{"/some/m.safetensors", 1ULL << 50, 12345, {{"format", "pt"}, {"", "a\nb"}}}, {}};
     header.tensors = {{"a", DType::f4, {2, 0}, 0, 12345, 0},
                       {"", DType::u64, {}, 0, 12345, 8},
                       {"b\0c"s, DType::i8, {1, 2, 3, 4, 5, 6, 7, 8}, 0, 7, 40320}};
@@ -36,7 +36,7 @@ TEST(FileHeader, ComesBackFromItsBinaryForm) {
 }
 
 TEST(FileHeader, ABinaryFormCutAnywhereIsAPeerError) {
-    FileHeader const header{{"f", 100, 20}, {{"w", DType::u8, {80}, 0, 20, 80}}};
+    FileHeader const header{{"f", 100, 20, {{"format", "pt"}}}, {{"w", DType::u8, {80}, 0, 20, 80}}};
     auto const bytes = encode(header);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
         EXPECT_THAT(error_of([&] { decode_file_header(std::span(bytes).first(size)); }),

@@ -65,7 +65,7 @@ TEST(Manifest, SaysWhatThePlanSays) {
 
     auto const manifest = read_manifest(folder.path());
     EXPECT_EQ(manifest.mesh, plan.mesh);
-    EXPECT_EQ(manifest.format, "safetensors");
+    EXPECT_EQ(manifest.format, RankFormat::safetensors);
     EXPECT_THAT(manifest.files, ElementsAre("model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors",
                                             "model-rank-2-part-0.safetensors", "model-rank-3-part-0.safetensors"));
     ASSERT_EQ(manifest.tensors.size(), 2U);

@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 
 std::vector<TensorRecord> parse(std::string const& json, std::uint64_t data_bytes) {
-    return parse_safetensors_header(json, kLengthBytes + json.size() + data_bytes);
+    return parse_safetensors_header(json, kLengthBytes + json.size() + data_bytes).tensors;
 }
 
 std::vector<TensorRecord> parse(std::string const& json) { return parse(json, 4); }
@@ -58,6 +58,18 @@ TEST(SafetensorsHeader, WhatTheFormatAllowsIsAccepted) {
          }) {
         EXPECT_EQ(parse(test_case.json, test_case.data_bytes).size(), test_case.tensors) << test_case.what;
     }
+}
+
+TEST(SafetensorsHeader, TextsOfTheWriterAreKept) {
+    std::string const w = R"("w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]})";
+    auto const metadata_of = [&](std::string const& metadata) {
+        auto const json = R"({"__metadata__":)" + metadata + "," + w + "}";
+        return parse_safetensors_header(json, kLengthBytes + json.size() + 4).metadata;
+    };
+    EXPECT_THAT(metadata_of(R"({"format":"pt","a":"\u00e9"})"),
+                ElementsAre(std::pair("a", "\xC3\xA9"), std::pair("format", "pt")));
+    EXPECT_THAT(metadata_of(R"({"step":1,"b":""})"), ElementsAre(std::pair("b", "")));
+    EXPECT_THAT(metadata_of("null"), ElementsAre());
 }
 
 TEST(SafetensorsHeader, NamesAreUnescaped) {

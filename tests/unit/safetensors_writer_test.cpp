@@ -41,7 +41,8 @@ TEST(SafetensorsWriter, TheParserReadsBackWhatWasWritten) {
         expected.push_back({std::string(tensor.name), tensor.dtype, tensor.shape, 0, begin, tensor.size_bytes});
         begin += tensor.size_bytes;
     }
-    EXPECT_EQ(parsed, expected);
+    EXPECT_EQ(parsed.tensors, expected);
+    EXPECT_THAT(parsed.metadata, ElementsAre(std::pair("note", "a \"quoted\" one")));
 }
 
 TEST(SafetensorsWriter, WiderElementsComeFirstThenNames) {

@@ -1,0 +1,212 @@
+#include <shardwise/export.hpp>
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "catalog/safetensors.hpp"
+#include "exec/checkpoint_writer.hpp"
+#include "exec/gather_windows.hpp"
+#include "exec/object_reader.hpp"
+#include "exec/output_pieces.hpp"
+#include "exec/rank_file_set.hpp"
+#include "mapping/parameters.hpp"
+#include "plan/mapping_options.hpp"
+#include "plan/parameter_digest.hpp"
+#include "sink/manifest.hpp"
+#include "util/file.hpp"
+
+namespace shardwise {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kWindowBytes = 16ULL << 20U;
+
+/// Rank 0 reads the manifest; the others are told.
+Manifest share_manifest(std::string const& folder, Communicator& communicator) {
+    auto const path = manifest_path(folder);
+    std::string text;
+    together(communicator, [&] {
+        if (communicator.rank() == 0) { text = read_text(path); }
+    });
+    auto const begin = reinterpret_cast<std::byte const*>(text.data());
+    auto const bytes = communicator.broadcast({begin, begin + text.size()}, 0);
+    Manifest manifest;
+    together(communicator, [&] {
+        manifest = parse_manifest({reinterpret_cast<char const*>(bytes.data()), bytes.size()}, path);
+        if (manifest.source) { return; }
+        throw Error(Errc::input, fmt::format("{}: the key 'source' is missing: the rank files were written by a "
+                                             "version that had no export; load again",
+                                             path));
+    });
+    return manifest;
+}
+
+/// The parameters of the load, made again from the rules that the manifest keeps.
+Parameters parameters_of(Manifest const& manifest, std::string const& folder) {
+    auto const& source = *manifest.source;
+    auto const path = manifest_path(folder);
+    auto const architecture =
+        Architecture::parse(source.architecture, fmt::format("{}: {}", path, source.architecture_name));
+    auto options = source.options;
+    options.mesh = manifest.mesh;
+    auto parameters = map_parameters(source.catalog, architecture, mapping_options(options));
+    if (digest_of(parameters.list) != source.parameters_digest) {
+        throw Error(Errc::input, fmt::format("{}: this version of shardwise makes other parameters of the rules in it; "
+                                             "export with the version that loaded, or load again",
+                                             path));
+    }
+    return parameters;
+}
+
+CheckpointLayout layout_of(Catalog const& catalog, ShardPieces const& pieces, ExportOptions const& options) {
+    auto like = layout_like(catalog, pieces.is_held());
+    if (!options.max_file_bytes) { return like; }
+    std::vector<OutputTensor> tensors;
+    HeaderNotes notes;
+    for (auto& file : like.files) {
+        notes.insert(file.metadata.begin(), file.metadata.end());
+        std::ranges::move(file.tensors, std::back_inserter(tensors));
+    }
+    return layout_split(std::move(tensors), notes, *options.max_file_bytes);
+}
+
+ExportReport report_of(CheckpointLayout const& layout, std::string const& out, Catalog const& catalog,
+                       std::vector<bool> const& is_held) {
+    ExportReport report;
+    for (auto const& file : layout.files) {
+        report.files.push_back({(fs::path(out) / file.name).string(), header_of(file).size() + file.data_bytes});
+    }
+    report.tensors = layout.tensor_count();
+    report.tensor_bytes = layout.tensor_bytes();
+    for (std::size_t i = 0; i < is_held.size(); ++i) {
+        if (!is_held[i]) { report.left_out.push_back(catalog.tensors()[i].name); }
+    }
+    return report;
+}
+
+void check_target_once(std::string const& out, std::string const& config_json, ExportOptions const& options,
+                       Communicator& communicator) {
+    together(communicator, [&] {
+        if (communicator.rank() == 0) { check_target(out, config_json, options.overwrite); }
+    });
+}
+
+/// Each rank writes its files by itself; when one fails, the others stop at their next window.
+void write_from_files(WindowParts& parts, ObjectReader& reader, std::span<Window const> windows,
+                      CheckpointWriter& writer, Communicator& communicator) {
+    auto const write_all = [&] {
+        std::vector<std::byte> bytes;
+        for (auto const& window : windows) {
+            end_if_asked();
+            if (communicator.is_alarm_raised()) { return; }
+            bytes.resize(window.range.size());
+            reader.fill(parts.parts_of(window, 0), bytes);
+            writer.write(window, bytes);
+        }
+    };
+    try {
+        together(communicator, [&] {
+            try {
+                write_all();
+            } catch (...) {
+                communicator.raise_alarm();
+                throw;
+            }
+        });
+    } catch (Error const& error) {
+        if (error.code() != Errc::peer) { communicator.clear_alarm(); }
+        throw;
+    }
+}
+
+/// Writes @p layout with all ranks, from objects in files.
+void write_checkpoint(CheckpointLayout const& layout, std::string const& config_json, std::string const& out,
+                      PieceMap& pieces, ObjectReader& reader, Communicator& communicator) {
+    WindowParts parts(layout, pieces);
+    CheckpointWriter writer(layout, out);
+    auto const writer_of = deal_out(layout.files, communicator.size());
+    auto const windows = windows_of(layout, writer_of, communicator.rank(), kWindowBytes);
+    write_from_files(parts, reader, windows, writer, communicator);
+    put_in_place(layout, out, config_json, writer, communicator);
+}
+
+/// True if the checkpoint lies in @p folder.
+bool is_folder_of(Catalog const& catalog, std::string const& folder) {
+    std::error_code ignored;
+    return fs::equivalent(fs::path(catalog.files().front().path).parent_path(), folder, ignored);
+}
+
+}  // namespace
+
+ExportReport export_checkpoint(std::string const& rank_folder, std::string const& out, ExportOptions const& options,
+                               Context& context) {
+    auto& communicator = context.communicator();
+    auto const manifest = share_manifest(rank_folder, communicator);
+    auto const& catalog = manifest.source->catalog;
+    std::optional<ShardPieces> pieces;
+    CheckpointLayout layout;
+    together(communicator, [&] {
+        pieces.emplace(catalog, parameters_of(manifest, rank_folder), manifest.mesh, std::span<std::string const>());
+        layout = layout_of(catalog, *pieces, options);
+    });
+    check_target_once(out, catalog.config_json(), options, communicator);
+    auto const files = open_rank_files(rank_folder, manifest, pieces->parameters(), communicator);
+    ObjectReader reader(files.paths, [&](int rank, std::uint32_t tensor) { return files.place(rank, tensor); });
+    write_checkpoint(layout, catalog.config_json(), out, *pieces, reader, communicator);
+    return report_of(layout, out, catalog, pieces->is_held());
+}
+
+ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Catalog const& catalog,
+                               Architecture const& architecture, PlanOptions const& plan_options,
+                               std::string const& out, ExportOptions const& options, Context& context) {
+    auto& communicator = context.communicator();
+    std::optional<ShardPieces> pieces;
+    CheckpointLayout layout;
+    std::vector<std::vector<Window>> windows;
+    together(communicator, [&] {
+        auto parameters = map_parameters(catalog, architecture, mapping_options(plan_options));
+        pieces.emplace(catalog, std::move(parameters), plan.mesh, plan_options.priority);
+        layout = layout_of(catalog, *pieces, options);
+        auto const writer_of = deal_out(layout.files, communicator.size());
+        for (int rank = 0; rank < communicator.size(); ++rank) {
+            windows.push_back(windows_of(layout, writer_of, rank, gathered_window_bytes(communicator.size())));
+        }
+    });
+    check_target_once(out, catalog.config_json(), options, communicator);
+    WindowParts parts(layout, *pieces);
+    CheckpointWriter writer(layout, out);
+    gather_windows(parts, store, windows, writer, communicator);
+    put_in_place(layout, out, catalog.config_json(), writer, communicator);
+    return report_of(layout, out, catalog, pieces->is_held());
+}
+
+ExportReport convert_checkpoint(Catalog const& catalog, Architecture const& architecture, std::string const& out,
+                                ExportOptions const& options) {
+    if (is_folder_of(catalog, out)) {
+        throw Error(Errc::input, fmt::format("{} is the folder of the checkpoint itself; convert into another one", out));
+    }
+    auto const parameters = map_parameters(catalog, architecture, {});
+    std::vector<OutputTensor> tensors;
+    for (auto const& parameter : parameters.list) {
+        auto const& value = parameter.value;
+        tensors.push_back({parameter.name, value.dtype, value.shape, stored_bytes(value.dtype, value.shape),
+                           static_cast<std::uint32_t>(tensors.size()), 0});
+    }
+    auto const layout = layout_split(std::move(tensors), {{"format", "pt"}},
+                                     options.max_file_bytes.value_or(kConvertedFileBytes));
+    ModelPieces pieces(parameters.list);
+    std::vector<std::string> paths;
+    for (auto const& file : catalog.files()) { paths.push_back(file.path); }
+    ObjectReader reader(std::move(paths), [&](int, std::uint32_t object) {
+        auto const& stored = catalog.tensors()[object];
+        return ObjectPlace{stored.file, stored.begin};
+    });
+    auto const communicator = make_self_communicator();
+    check_target_once(out, catalog.config_json(), options, *communicator);
+    write_checkpoint(layout, catalog.config_json(), out, pieces, reader, *communicator);
+    return report_of(layout, out, catalog, sources_of(parameters.list, catalog));
+}
+
+}  // namespace shardwise

@@ -1,0 +1,111 @@
+/// @file
+/// Where the bytes of a checkpoint that is to be written come from: the index maps of a load, read backwards.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <shardwise/catalog.hpp>
+#include <shardwise/plan.hpp>
+
+#include "mapping/parameters.hpp"
+#include "plan/demand.hpp"
+#include "sink/checkpoint_layout.hpp"
+
+namespace shardwise {
+
+/// A part of an output, and the object that holds its bytes: a rank's tensor or a stored one.
+struct Piece {
+    int holder = 0;   ///< rank that has the object; 0 where there is but one process
+    CopyBlock block;  ///< source: place in the output; target: place in object block.tensor of the holder
+};
+
+/// The pieces of every output tensor; they cover it exactly once.
+class PieceMap {
+   public:
+    virtual ~PieceMap() = default;
+
+    /// @param item of OutputTensor.
+    /// @param writer rank that writes it: of several ranks that hold the same, the nearest to it is taken.
+    virtual std::vector<Piece> pieces_of(std::uint32_t item, int writer) = 0;
+};
+
+/// Stored tensors out of what ranks hold. The blocks that fill a rank's tensors say, read backwards, which bytes of
+/// them belong where in the stored tensor: exact for every chain of operations and every cut. Items are stored tensors,
+/// objects the tensors of the plan.
+class ShardPieces final : public PieceMap {
+   public:
+    /// @param catalog of the checkpoint that was loaded; must outlive this.
+    /// @param priority as when it was planned: it decides the order of the tensors.
+    /// @throws Error input naming the first stored tensor of which only a part was loaded.
+    ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh,
+                std::span<std::string const> priority);
+
+    std::vector<Piece> pieces_of(std::uint32_t item, int writer) override;
+
+    /// In the order of the plan's tensors.
+    std::span<Parameter const> parameters() const noexcept { return demand_.parameters(); }
+
+    /// By stored tensor: some parameter is made of it.
+    std::vector<bool> const& is_held() const noexcept { return is_held_; }
+
+   private:
+    void check_complete();
+
+    Catalog const& catalog_;
+    Mesh mesh_;
+    Demand demand_;
+    std::vector<std::uint32_t> use_of_;  ///< by stored tensor: index into the demand's uses
+    std::vector<bool> is_held_;
+};
+
+/// By stored tensor: some parameter is made of it.
+std::vector<bool> sources_of(std::span<Parameter const> parameters, Catalog const& catalog);
+
+/// Parameters of the whole model out of stored tensors. Items are parameters, objects stored tensors.
+class ModelPieces final : public PieceMap {
+   public:
+    /// @param parameters must outlive this.
+    explicit ModelPieces(std::span<Parameter const> parameters) : parameters_(parameters) {}
+
+    std::vector<Piece> pieces_of(std::uint32_t item, int writer) override;
+
+   private:
+    std::span<Parameter const> parameters_;
+};
+
+/// A part of the data of an output file that is put together in memory and written at once.
+struct Window {
+    std::uint32_t file = 0;  ///< of the layout
+    ByteRange range;
+    bool is_last = false;  ///< of its file
+};
+
+/// The windows of those files that are dealt to @p rank, in the order in which they are written; at least one a file.
+std::vector<Window> windows_of(CheckpointLayout const& layout, std::span<int const> writer_of, int rank,
+                               std::uint64_t window_bytes);
+
+/// Cuts the pieces of tensors to windows.
+class WindowParts {
+   public:
+    WindowParts(CheckpointLayout const& layout, PieceMap& pieces) : layout_(layout), pieces_(pieces) {}
+
+    /// Everything that fills a window; sources count from its first byte.
+    std::vector<Piece> parts_of(Window const& window, int writer);
+
+   private:
+    struct Known {
+        OutputTensor const* tensor = nullptr;
+        std::vector<Piece> pieces;
+    };
+    std::vector<Piece> const& pieces_of(OutputTensor const& tensor, int writer);
+
+    CheckpointLayout const& layout_;
+    PieceMap& pieces_;
+    std::map<int, Known> known_;  ///< by writer, its last one: a long tensor fills many windows
+};
+
+}  // namespace shardwise
