@@ -1,11 +1,15 @@
 /// @file
-/// How a parameter lies across the tensor-parallel ranks.
+/// How a parameter lies across the ranks of a mesh.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include <boost/container/small_vector.hpp>
+
+#include <shardwise/mesh.hpp>
 #include <shardwise/shape.hpp>
 
 namespace shardwise {
@@ -18,14 +22,16 @@ struct Range {
     bool operator==(Range const&) const = default;
 };
 
-/// Every rank holds all of the parameter, or its part of each block of one dimension.
+/// Cuts, each of what the ones before it leave a rank, each along another axis of the mesh. Without any, every rank holds
+/// all of the parameter.
 ///
-/// The ceil rule: a block of n indices falls into `parts` pieces of c = ceil(n / parts), piece i being
-/// [min(i c, n), min((i + 1) c, n)): the last ones may be short or empty. Rank r holds piece r / repeat of every block;
-/// the pieces are joined in the order of the blocks.
+/// Example: tp cuts the blocks gate and up along dimension 0, then fsdp cuts dimension 0 of what that leaves,
+/// [gate_r; up_r], whatever the blocks.
 struct Placement {
     enum class Kind : std::uint8_t { replicate, shard, packed, expert };
 
+    /// The ceil rule: a block of n indices falls into `parts` pieces of c = ceil(n / parts), piece i being
+    /// [min(i c, n), min((i + 1) c, n)): the last ones may be short or empty.
     struct Block {
         std::int64_t size = 0;
         std::int64_t parts = 1;
@@ -33,27 +39,62 @@ struct Placement {
         bool operator==(Block const&) const = default;
     };
 
-    Kind kind = Kind::replicate;
-    std::uint32_t dim = 0;
-    std::vector<Block> blocks;  ///< empty for replicate, one for shard and expert
+    /// A cut among the ranks of one axis: rank r of it holds piece r / repeat of every block of the dimension, joined
+    /// in the order of the blocks.
+    struct AxisCut {
+        Kind kind = Kind::shard;  ///< not replicate
+        std::uint32_t dim = 0;
+        std::vector<Block> blocks;  ///< they make up the dimension; none: all that is left is one, in as many parts as
+                                    ///< the axis has ranks. To be stated only by the first cut along a dimension.
+        MeshAxis axis = MeshAxis::tp;
+        bool operator==(AxisCut const&) const = default;
+    };
+
+    std::vector<AxisCut> cuts;
+    std::vector<std::int64_t> stages;  ///< pipeline stages that hold it, ascending; none: all of them
 
     bool operator==(Placement const&) const = default;
 };
 
-/// A plain cut of @p shape along @p dim into @p parts; kind shard or expert.
+/// A plain cut of @p shape along @p dim into @p parts, among the tp ranks; kind shard or expert.
 Placement cut_along(Shape const& shape, std::size_t dim, std::int64_t parts,
                     Placement::Kind kind = Placement::Kind::shard);
 
-/// Index ranges of the placement's dimension that @p rank holds, in local order; empty ones are left out.
-/// Not to be called for replicate.
+/// Whether @p rank belongs to a stage that holds the parameter, if only an empty part of it.
+bool is_held(Placement const& placement, Mesh const& mesh, std::int64_t rank) noexcept;
+
+/// Whether every rank of those stages holds all of it.
+bool is_whole(Placement const& placement, Mesh const& mesh) noexcept;
+
+/// Indices of each dimension of the parameter that @p rank holds, as ranges in local order; empty ones are left out. A
+/// shard is what these make crosswise. The stage does not count.
 ///
 /// Example: blocks of 5 and 5 rows in 4 parts -> rank 2 holds [4, 5) and [9, 10).
-std::vector<Range> held_ranges(Placement const& placement, std::int64_t rank);
+std::vector<std::vector<Range>> held_ranges(Placement const& placement, Shape const& shape, Mesh const& mesh,
+                                            std::int64_t rank);
+
+/// A box of a parameter that a rank holds, with its place in what the rank holds.
+struct HeldBox {
+    boost::container::small_vector<Range, 4> indices;             ///< by dimension
+    boost::container::small_vector<std::int64_t, 4> local_begin;  ///< by dimension
+};
+
+/// What @p rank holds, box by box in row-major order of the places; nothing for an empty shard. The stage does not
+/// count.
+std::vector<HeldBox> held_boxes(Placement const& placement, Shape const& shape, Mesh const& mesh, std::int64_t rank);
 
 /// Shape of what @p rank holds.
-Shape local_shape(Placement const& placement, Shape const& shape, std::int64_t rank);
+Shape local_shape(Placement const& placement, Shape const& shape, Mesh const& mesh, std::int64_t rank);
 
-/// Example: "replicate", "shard 0", "packed 1 [40, 40]", "expert 0".
+/// The first rank of the first copy that holds the same as @p rank. The stage does not count.
+std::int64_t first_alike(Placement const& placement, Mesh const& mesh, std::int64_t rank) noexcept;
+
+/// A rank of the first copy that holds the element at @p index, which has one entry a dimension.
+std::int64_t holder_of(Placement const& placement, Shape const& shape, Mesh const& mesh,
+                       std::span<std::int64_t const> index);
+
+/// Example: "replicate", "shard 0", "packed 1 [40, 40]", "expert 0 over ep, then shard 0 over efsdp", "shard 0; stage
+/// 0, 3".
 std::string to_string(Placement const& placement);
 char const* to_string(Placement::Kind kind) noexcept;
 

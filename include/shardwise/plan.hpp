@@ -13,19 +13,11 @@
 #include <shardwise/architecture.hpp>
 #include <shardwise/catalog.hpp>
 #include <shardwise/dtype.hpp>
+#include <shardwise/mesh.hpp>
 #include <shardwise/placement.hpp>
 #include <shardwise/shape.hpp>
 
 namespace shardwise {
-
-/// The ranks of a job, data-parallel replica outermost: rank = replica * tp + tp rank.
-struct Mesh {
-    std::int64_t dp = 1;
-    std::int64_t tp = 1;
-    std::int64_t world() const noexcept { return dp * tp; }
-    std::int64_t tp_rank(std::int64_t rank) const noexcept { return rank % tp; }
-    bool operator==(Mesh const&) const = default;
-};
 
 /// How the bytes of one stored tensor reach the ranks that need them.
 enum class Strategy : std::uint8_t {
@@ -38,6 +30,9 @@ char const* to_string(Strategy strategy) noexcept;
 /// What the caller wants: auto picks by cost for each tensor.
 enum class StrategyChoice : std::uint8_t { automatic, direct, cooperative };
 
+/// Instead of an index: a tensor of another pipeline stage.
+inline constexpr std::uint32_t kElsewhere = ~std::uint32_t{0};
+
 /// A loop over runs of bytes.
 struct CopyLoop {
     std::uint64_t count = 1;
@@ -49,7 +44,7 @@ struct CopyLoop {
 /// Evenly spaced runs of bytes and where they go: `for each loop, outermost first: copy run_bytes`.
 /// Loops are ordered by source stride and do not overlap in the source.
 struct CopyBlock {
-    std::uint32_t tensor = 0;       ///< index into Plan::tensors
+    std::uint32_t tensor = 0;       ///< index into Plan::tensors; kElsewhere in what is sent on but not held
     std::uint64_t source = 0;       ///< first byte, relative to what the block is said to copy from
     std::uint64_t target = 0;       ///< first byte inside the tensor's local storage
     std::uint64_t run_bytes = 0;
@@ -99,16 +94,17 @@ struct StagedRead {
 /// Pieces between this rank's slot, or another's, and a rank's tensors. Sources count from the start of the slot of the
 /// rank that read. On the wire the runs of the blocks follow each other without gaps, in order.
 struct Delivery {
-    std::uint32_t peer = 0;  ///< receive: the rank that read; send: tp rank of the receivers, one in each replica
+    std::uint32_t peer = 0;  ///< receive: the rank that read; send: the first receiver, of one in each replica
     BlockRange blocks;       ///< into Plan::wave_blocks
     std::uint64_t bytes = 0;
 };
 
-/// Bytes that are read once by all ranks together and then exchanged. Every rank has the same number of waves.
+/// Bytes that are read once by all ranks of the stages that need them and then exchanged. Every rank has the same number
+/// of waves; those with other stages' bytes are empty.
 struct Wave {
     std::vector<StagedRead> reads;
     std::vector<Delivery> receives;  ///< in order of peer; may include this rank itself
-    std::vector<Delivery> sends;     ///< in order of tp rank; includes this rank's own if other replicas exist
+    std::vector<Delivery> sends;     ///< in order of first receiver; includes this rank's own if other replicas exist
 };
 
 /// One tensor as this rank holds it.
@@ -185,7 +181,8 @@ struct Plan {
 
     std::vector<FileRecord> files;
     std::vector<FileFacts> facts;  ///< one a file
-    std::vector<PlannedTensor> tensors;
+    std::vector<PlannedTensor> tensors;    ///< those of this rank's stage
+    std::vector<PlannedTensor> elsewhere;  ///< those of other stages only; neither local shape nor place is set
     std::uint64_t store_bytes = 0;
 
     std::vector<DirectRead> direct;

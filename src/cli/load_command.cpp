@@ -32,15 +32,29 @@ class Lap {
 
 /// The mesh of a job of @p world ranks: what was not given follows from it.
 Mesh complete_mesh(Mesh mesh, std::int64_t world) {
-    if (mesh.tp == 0) {
-        if (world % mesh.dp != 0) {
-            throw Error(Errc::usage, fmt::format("--dp {} does not divide the {} ranks of the job", mesh.dp, world));
+    Mesh others = mesh;
+    others.tp = 1;
+    others.ep = 0;
+    check(others);
+    auto const stated = [&] {
+        std::vector<std::string> options;
+        for (auto const& [name, size] : {std::pair("pp", mesh.pp), std::pair("dp", mesh.dp),
+                                         std::pair("fsdp", mesh.fsdp), std::pair("tp", mesh.tp)}) {
+            if (size > 1 || (name == std::string_view("tp") && size == 1)) {
+                options.push_back(fmt::format("--{} {}", name, size));
+            }
         }
-        mesh.tp = world / mesh.dp;
+        return fmt::format("{}", fmt::join(options, " x "));
+    };
+    if (mesh.tp == 0) {
+        if (world % others.world() != 0) {
+            throw Error(Errc::usage, fmt::format("{} does not divide the {} ranks of the job", stated(), world));
+        }
+        mesh.tp = world / others.world();
     }
+    check(mesh);
     if (mesh.world() != world) {
-        throw Error(Errc::usage, fmt::format("--tp {} x --dp {} make {} ranks, the job has {}", mesh.tp, mesh.dp,
-                                             mesh.world(), world));
+        throw Error(Errc::usage, fmt::format("{} make {} ranks, the job has {}", stated(), mesh.world(), world));
     }
     return mesh;
 }
@@ -102,7 +116,7 @@ Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFa
     facts.architecture = plan.architecture;
     facts.plan_name = plan.plan_name;
     facts.plan_digest = plan.digest;
-    facts.tensors = plan.tensors.size();
+    facts.tensors = plan.tensors.size() + plan.elsewhere.size();
     facts.differences = plan.differences;
     facts.strategy_bytes = plan.strategy_bytes;
     facts.needed_once_bytes = plan.strategy_bytes.direct + plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;

@@ -196,7 +196,11 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     auto& plan = options.plan;
     plan.mesh.tp = values.count("tp") > 0 ? at_least_one(values, "tp") : 0;
     plan.mesh.dp = at_least_one(values, "dp");
-    plan.plan = text(values, "plan");
+    plan.mesh.pp = at_least_one(values, "pp");
+    plan.mesh.fsdp = at_least_one(values, "fsdp");
+    bool const has_ep = values.count("ep") > 0;
+    plan.mesh.ep = has_ep ? at_least_one(values, "ep") : 0;
+    plan.plan = values.count("plan") > 0 ? text(values, "plan") : has_ep ? "ep" : "tp";
     plan.replicate_kv_heads = choose<bool>(values, "kv-heads", {{"cut", false}, {"replicate", true}});
     plan.strict_divisible = values["strict-divisible"].as<bool>();
     if (values.count("expect") > 0) { plan.expect = values["expect"].as<std::string>(); }
@@ -238,6 +242,7 @@ void read_load_values(Options& options, po::variables_map const& values) {
 
 void read_plan_output_values(Options& options, po::variables_map const& values) {
     if (options.plan.mesh.tp == 0) { refuse("plan needs --tp N: for how many ranks?"); }
+    check(options.plan.mesh);
     if (values.count("rank") > 0) {
         options.rank = values["rank"].as<std::int64_t>();
         if (*options.rank < 0 || *options.rank >= options.plan.mesh.world()) {

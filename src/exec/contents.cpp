@@ -40,7 +40,7 @@ struct HeldPiece {
 };
 
 std::vector<std::byte> read_piece(PlannedTensor const& tensor, Mesh const& mesh, HeldPiece const& piece) {
-    auto const shape = local_shape(tensor.placement, tensor.global_shape, mesh.tp_rank(piece.rank));
+    auto const shape = local_shape(tensor.placement, tensor.global_shape, mesh, piece.rank);
     if (piece.record.dtype != tensor.dtype || piece.record.shape != shape) {
         throw Error(Errc::input, fmt::format("{}: {} is {} {}, the manifest says {} {}", piece.path, tensor.name,
                                              to_string(piece.record.dtype), to_string(piece.record.shape),
@@ -53,12 +53,13 @@ std::vector<std::byte> read_piece(PlannedTensor const& tensor, Mesh const& mesh,
 
 /// Sum over all parts of the tensor, each taken once; ranks that hold the same part must hold the same values.
 std::uint64_t digest_tensor(PlannedTensor const& tensor, Mesh const& mesh, std::vector<HeldPiece> const& pieces) {
-    std::map<std::int64_t, std::uint64_t> digest_of_part;  // by the part's first index
+    Tiling const tiling(tensor.placement, tensor.global_shape, mesh);
+    std::map<std::vector<std::int64_t>, std::uint64_t> digest_of_part;  // by its corner
     for (auto const& piece : pieces) {
         auto const bytes = read_piece(tensor, mesh, piece);
-        for (auto const& part : held_parts(tensor, mesh.tp_rank(piece.rank))) {
+        for (auto const& part : held_parts(tensor, tiling, mesh, piece.rank)) {
             auto const digest = digest_part(part, tensor.dtype, bytes);
-            auto const [at, is_first] = digest_of_part.emplace(part.begin, digest);
+            auto const [at, is_first] = digest_of_part.emplace(part.corner, digest);
             if (is_first || at->second == digest) { continue; }
             throw Error(Errc::input,
                         fmt::format("{}: rank {} and another rank hold the same part with different values",
@@ -66,8 +67,28 @@ std::uint64_t digest_tensor(PlannedTensor const& tensor, Mesh const& mesh, std::
         }
     }
     std::uint64_t sum = 0;
-    for (auto const& [begin, digest] : digest_of_part) { sum += digest; }
+    for (auto const& [corner, digest] : digest_of_part) { sum += digest; }
     return sum;
+}
+
+/// Every rank of the stages that hold the tensor has a file with it, no other has.
+void check_holders(std::string const& folder, PlannedTensor const& tensor, Manifest const& manifest,
+                   std::vector<HeldPiece> const& pieces) {
+    std::size_t expected = 0;
+    for (std::int64_t rank = 0; rank < manifest.mesh.world(); ++rank) {
+        expected += is_held(tensor.placement, manifest.mesh, rank) ? 1 : 0;
+    }
+    bool const is_misplaced = std::any_of(pieces.begin(), pieces.end(), [&](HeldPiece const& piece) {
+        return !is_held(tensor.placement, manifest.mesh, piece.rank);
+    });
+    if (is_misplaced) {
+        throw Error(Errc::input, fmt::format("{}: {} stands in the file of a stage that does not hold it by the manifest",
+                                             folder, tensor.name));
+    }
+    if (pieces.size() != expected) {
+        throw Error(Errc::input, fmt::format("{}: {} stands in {} of {} rank files", folder, tensor.name,
+                                             pieces.size(), expected));
+    }
 }
 
 std::map<std::string, ContentDigest> digest_rank_files(std::string const& folder) {
@@ -85,10 +106,7 @@ std::map<std::string, ContentDigest> digest_rank_files(std::string const& folder
     }
     std::map<std::string, ContentDigest> contents;
     for (auto const& [name, tensor] : manifest.tensors) {
-        if (pieces[name].size() != manifest.files.size()) {
-            throw Error(Errc::input, fmt::format("{}: {} stands in {} of {} rank files", folder, name,
-                                                 pieces[name].size(), manifest.files.size()));
-        }
+        check_holders(folder, tensor, manifest, pieces[name]);
         contents.emplace(
             name, ContentDigest{tensor.dtype, tensor.global_shape, digest_tensor(tensor, manifest.mesh, pieces[name])});
     }

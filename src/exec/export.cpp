@@ -132,6 +132,18 @@ void write_checkpoint(CheckpointLayout const& layout, std::string const& config_
     put_in_place(layout, out, config_json, writer, communicator);
 }
 
+/// The bytes that this rank holds of every parameter; those of other stages it has none of.
+std::vector<std::span<std::byte const>> held_objects(std::span<Parameter const> parameters, ParameterStore const& store,
+                                                     Plan const& plan) {
+    std::vector<std::span<std::byte const>> objects;
+    std::size_t held = 0;
+    for (auto const& parameter : parameters) {
+        bool const is_here = is_held(parameter.placement, plan.mesh, plan.rank);
+        objects.push_back(is_here ? store[held++].bytes : std::span<std::byte const>());
+    }
+    return objects;
+}
+
 /// True if the checkpoint lies in @p folder.
 bool is_folder_of(Catalog const& catalog, std::string const& folder) {
     std::error_code ignored;
@@ -177,7 +189,7 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     check_target_once(out, catalog.config_json(), options, communicator);
     WindowParts parts(layout, *pieces);
     CheckpointWriter writer(layout, out);
-    gather_windows(parts, store, windows, writer, communicator);
+    gather_windows(parts, held_objects(pieces->parameters(), store, plan), windows, writer, communicator);
     put_in_place(layout, out, catalog.config_json(), writer, communicator);
     return report_of(layout, out, catalog, pieces->is_held());
 }

@@ -6,7 +6,8 @@
 #include <span>
 #include <vector>
 
-#include <shardwise/materialize.hpp>
+#include <cstddef>
+#include <span>
 
 #include "comm/communicator.hpp"
 #include "exec/checkpoint_writer.hpp"
@@ -17,11 +18,14 @@ namespace shardwise {
 /// Bytes of a window when @p ranks exchange windows: a rank may have pieces of every one of a round.
 std::uint64_t gathered_window_bytes(int ranks) noexcept;
 
+/// What this rank holds of each object that pieces name; empty where it holds nothing.
+using HeldObjects = std::span<std::span<std::byte const> const>;
+
 /// Puts together and writes every rank's windows, one of each rank a round: ranks pack what they hold of the windows of
 /// the others and send it, writers put it in place (collective).
 /// @param windows of every rank, in the order in which it writes them.
 /// @throws Error the same on every rank.
-void gather_windows(WindowParts& parts, ParameterStore const& store, std::span<std::vector<Window> const> windows,
+void gather_windows(WindowParts& parts, HeldObjects objects, std::span<std::vector<Window> const> windows,
                     CheckpointWriter& writer, Communicator& communicator);
 
 }  // namespace shardwise

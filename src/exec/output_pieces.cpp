@@ -48,7 +48,7 @@ ShardPieces::ShardPieces(Catalog const& catalog, Parameters parameters, Mesh con
                          std::span<std::string const> priority)
     : catalog_(catalog),
       mesh_(mesh),
-      demand_(catalog, std::move(parameters), {mesh.tp, priority, 0}),
+      demand_(catalog, std::move(parameters), {mesh, priority, 0}),
       use_of_(catalog.tensors().size(), kNoUse),
       is_held_(sources_of(demand_.parameters(), catalog)) {
     for (std::uint32_t use = 0; use < demand_.uses().size(); ++use) { use_of_[demand_.uses()[use].source] = use; }
@@ -60,16 +60,14 @@ std::vector<Piece> ShardPieces::pieces_of(std::uint32_t item, int writer) {
     std::vector<Piece> pieces;
     if (use_of_[item] == kNoUse) { return pieces; }
     auto const& use = demand_.uses()[use_of_[item]];
-    auto const nearest = mesh_.tp_rank(writer);
     std::set<std::vector<std::uint64_t>> taken;
     std::uint64_t found = 0;
-    for (std::int64_t i = 0; i < mesh_.tp && found < catalog_.tensors()[item].size_bytes; ++i) {
-        auto const tp_rank = (nearest + i) % mesh_.tp;
-        auto const holder = static_cast<int>(writer - nearest + tp_rank);
-        for (auto& block : demand_.blocks_for(use, tp_rank)) {
+    for (std::int64_t i = 0; i < mesh_.world() && found < catalog_.tensors()[item].size_bytes; ++i) {
+        auto const holder = (writer + i) % mesh_.world();
+        for (auto& block : demand_.blocks_for(use, holder)) {
             if (!taken.insert(source_key(block)).second) { continue; }
             found += block.bytes();
-            pieces.push_back({holder, std::move(block)});
+            pieces.push_back({static_cast<int>(holder), std::move(block)});
         }
     }
     return pieces;

@@ -29,7 +29,7 @@ class PieceMap {
     virtual ~PieceMap() = default;
 
     /// @param item of OutputTensor.
-    /// @param writer rank that writes it: of several ranks that hold the same, the nearest to it is taken.
+    /// @param writer rank that writes it: of several ranks that hold the same, the first one from it on is taken.
     virtual std::vector<Piece> pieces_of(std::uint32_t item, int writer) = 0;
 };
 

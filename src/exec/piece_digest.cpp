@@ -11,23 +11,18 @@ namespace shardwise {
 
 std::size_t digest_unit_bytes(DType dtype) noexcept { return static_cast<std::size_t>(std::max(bits(dtype), 8)) / 8; }
 
-std::vector<HeldPart> held_parts(PlannedTensor const& tensor, std::int64_t tp_rank) {
-    auto const view = whole(0, tensor.global_shape);
-    auto const local = local_shape(tensor.placement, tensor.global_shape, tp_rank);
-    auto const lowered = [&](View const& part) {
-        std::vector<CopyBlock> blocks;
-        for (auto const& region : part.regions) { blocks.push_back(lower(region, local, tensor.dtype)); }
-        return blocks;
-    };
-    if (tensor.placement.kind == Placement::Kind::replicate) { return {{0, lowered(view)}}; }
+std::vector<HeldPart> held_parts(PlannedTensor const& tensor, Tiling const& tiling, Mesh const& mesh,
+                                 std::int64_t rank) {
+    auto const& shape = tensor.global_shape;
+    auto const local = local_shape(tensor.placement, shape, mesh, rank);
     std::vector<HeldPart> parts;
-    auto const dim = tensor.placement.dim;
-    std::int64_t at = 0;
-    for (auto const& range : held_ranges(tensor.placement, tp_rank)) {
-        auto part = slice(view, dim, range.begin, range.end);
-        for (auto& region : part.regions) { region.axes[dim].begin += at; }
-        parts.push_back({range.begin, lowered(part)});
-        at += range.size();
+    for (auto const& box : held_boxes(tensor.placement, shape, mesh, rank)) {
+        for (auto const& tile : tiling.tiles_of(box)) {
+            parts.push_back({corner_of(tile), {}});
+            for (auto const& region : part_at(whole(0, shape), tile).regions) {
+                parts.back().blocks.push_back(lower(region, local, tensor.dtype));
+            }
+        }
     }
     return parts;
 }

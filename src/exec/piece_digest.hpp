@@ -8,19 +8,23 @@
 
 #include <shardwise/plan.hpp>
 
+#include "mapping/tiling.hpp"
+
 namespace shardwise {
 
 /// Bytes of the unit in which digests count positions.
 std::size_t digest_unit_bytes(DType dtype) noexcept;
 
-/// A part of a tensor that some ranks hold in one piece: one range of the cut dimension, or all of a replicated tensor.
+/// A tile of a tensor: no rank holds a part of it only.
 struct HeldPart {
-    std::int64_t begin = 0;         ///< first index of the range; 0 for all
-    std::vector<CopyBlock> blocks;  ///< from bytes of the whole tensor to bytes of what the rank holds
+    std::vector<std::int64_t> corner;  ///< first index in every dimension; tells it from the others
+    std::vector<CopyBlock> blocks;     ///< from bytes of the whole tensor to bytes of what the rank holds
 };
 
-/// What @p tp_rank holds of a tensor, range by range.
-std::vector<HeldPart> held_parts(PlannedTensor const& tensor, std::int64_t tp_rank);
+/// What @p rank holds of a tensor, tile by tile.
+/// @param tiling of that tensor.
+std::vector<HeldPart> held_parts(PlannedTensor const& tensor, Tiling const& tiling, Mesh const& mesh,
+                                 std::int64_t rank);
 
 /// Digest of one part by its global positions; @p local is all that the rank holds of the tensor.
 std::uint64_t digest_part(HeldPart const& part, DType dtype, std::span<std::byte const> local);

@@ -27,28 +27,32 @@ void check_notes(FileHeader const& header, Manifest const& manifest, std::size_t
 }
 
 void check_tensor(FileHeader const& header, TensorRecord const& held, Parameter const& parameter,
-                  std::int64_t tp_rank) {
+                  Mesh const& mesh, std::int64_t rank) {
     auto const dtype = parameter.value.dtype;
-    auto const shape = local_shape(parameter.placement, parameter.value.shape, tp_rank);
+    auto const shape = local_shape(parameter.placement, parameter.value.shape, mesh, rank);
     if (held.dtype == dtype && held.shape == shape) { return; }
     throw Error(Errc::input,
                 fmt::format("{}: {} is {} {}, the manifest says {} {}", header.file.path, held.name,
                             to_string(held.dtype), to_string(held.shape), to_string(dtype), to_string(shape)));
 }
 
-/// First byte of every parameter in the file.
+/// First byte of every parameter in the file; 0 for those of other stages.
 std::vector<std::uint64_t> find_tensors(FileHeader const& header, std::span<Parameter const> parameters,
-                                        std::int64_t tp_rank) {
+                                        Mesh const& mesh, std::int64_t rank) {
     std::map<std::string_view, TensorRecord const*> held;
     for (auto const& tensor : header.tensors) { held.emplace(tensor.name, &tensor); }
     std::vector<std::uint64_t> begin;
     for (auto const& parameter : parameters) {
+        if (!is_held(parameter.placement, mesh, rank)) {
+            begin.push_back(0);
+            continue;
+        }
         auto const found = held.find(parameter.name);
         if (found == held.end()) {
             throw Error(Errc::input, fmt::format("{} does not hold {}, which the manifest lists", header.file.path,
                                                  parameter.name));
         }
-        check_tensor(header, *found->second, parameter, tp_rank);
+        check_tensor(header, *found->second, parameter, mesh, rank);
         begin.push_back(found->second->begin);
         held.erase(found);
     }
@@ -68,21 +72,22 @@ std::vector<std::byte> encode(std::vector<std::uint64_t> const& numbers) {
 RankFileSet open_rank_files(std::string const& folder, Manifest const& manifest, std::span<Parameter const> parameters,
                             Communicator& communicator) {
     RankFileSet set;
-    auto const copy = static_cast<std::size_t>(manifest.mesh.tp);
-    for (std::size_t rank = 0; rank < copy; ++rank) {
-        set.paths.push_back((std::filesystem::path(folder) / manifest.files[rank]).string());
+    for (auto const& file : manifest.files) { set.paths.push_back((std::filesystem::path(folder) / file).string()); }
+    std::vector<std::int64_t> leaders;  // replicas hold the same
+    for (std::int64_t rank = 0; rank < manifest.mesh.world(); ++rank) {
+        if (manifest.mesh.leader(rank) == rank) { leaders.push_back(rank); }
     }
     std::vector<FileAnswer> own;
     together(communicator, [&] {
         auto const ranks = static_cast<std::size_t>(communicator.size());
-        for (auto rank = static_cast<std::size_t>(communicator.rank()); rank < copy; rank += ranks) {
+        for (auto i = static_cast<std::size_t>(communicator.rank()); i < leaders.size(); i += ranks) {
+            auto const rank = static_cast<std::size_t>(leaders[i]);
             auto const header = read_rank_file(set.paths[rank], manifest.format);
             check_notes(header, manifest, rank);
-            auto const tp_rank = manifest.mesh.tp_rank(static_cast<std::int64_t>(rank));
-            own.push_back({rank, encode(find_tensors(header, parameters, tp_rank))});
+            own.push_back({rank, encode(find_tensors(header, parameters, manifest.mesh, leaders[i]))});
         }
     });
-    set.begin.resize(copy);
+    set.begin.resize(set.paths.size());
     exchange_answers(communicator, own, [&](std::uint64_t rank, std::span<std::byte const> bytes) {
         WireReader in(bytes);
         while (!in.is_empty()) { set.begin[rank].push_back(in.get<std::uint64_t>()); }

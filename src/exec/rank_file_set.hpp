@@ -15,8 +15,8 @@ namespace shardwise {
 
 /// Where every rank's tensors lie.
 struct RankFileSet {
-    std::vector<std::string> paths;                ///< of the ranks of the first copy of the model
-    std::vector<std::vector<std::uint64_t>> begin; ///< by rank and parameter: first byte in the file
+    std::vector<std::string> paths;                ///< by rank
+    std::vector<std::vector<std::uint64_t>> begin; ///< by rank and parameter: first byte in the file; of the first copy
 
     ObjectPlace place(int rank, std::uint32_t parameter) const {
         auto const file = static_cast<std::size_t>(rank);

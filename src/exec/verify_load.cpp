@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -9,6 +11,7 @@
 #include "convert/runs.hpp"
 #include "exec/piece_digest.hpp"
 #include "mapping/parameters.hpp"
+#include "mapping/tiling.hpp"
 #include "plan/copy_block.hpp"
 #include "plan/mapping_options.hpp"
 #include "util/file.hpp"
@@ -34,24 +37,45 @@ void add_parts(std::vector<SourcePart>& parts, View const& view, std::uint32_t i
     }
 }
 
+/// A tile of a parameter, at its place in the whole, and how many ranks hold it.
+struct Copies {
+    HeldBox tile;
+    std::uint64_t count = 0;
+};
+
+std::vector<Copies> copies_of(Parameter const& parameter, Mesh const& mesh) {
+    auto const& [placement, shape] = std::tie(parameter.placement, parameter.value.shape);
+    auto const stages = placement.stages.empty() ? mesh.pp : static_cast<std::int64_t>(placement.stages.size());
+    Tiling const tiling(placement, shape, mesh);
+    std::map<std::vector<std::int64_t>, Copies> tiles;  // by corner
+    for (std::int64_t rank = 0; rank < mesh.copy_ranks(); ++rank) {
+        for (auto const& box : held_boxes(placement, shape, mesh, rank)) {
+            for (auto& tile : tiling.tiles_of(box)) {
+                auto const corner = corner_of(tile);
+                tile.local_begin.assign(corner.begin(), corner.end());
+                auto& copies = tiles.try_emplace(corner, Copies{tile, 0}).first->second;
+                copies.count += static_cast<std::uint64_t>(stages * mesh.dp);
+            }
+        }
+    }
+    std::vector<Copies> result;
+    for (auto& [corner, copies] : tiles) { result.push_back(std::move(copies)); }
+    return result;
+}
+
 /// Every part of every parameter, ordered by stored tensor.
 std::vector<SourcePart> list_parts(std::span<Parameter const> parameters, Mesh const& mesh) {
     std::vector<SourcePart> parts;
     for (std::uint32_t index = 0; index < parameters.size(); ++index) {
         auto const& parameter = parameters[index];
-        auto const& placement = parameter.placement;
         auto const view = evaluate(parameter.value);
-        if (placement.kind == Placement::Kind::replicate) {
-            add_parts(parts, view, index, parameter, static_cast<std::uint64_t>(mesh.world()));
+        auto const copies = copies_of(parameter, mesh);
+        auto const first = copies.empty() ? 0 : copies.front().count;
+        if (std::all_of(copies.begin(), copies.end(), [&](Copies const& tile) { return tile.count == first; })) {
+            add_parts(parts, view, index, parameter, first);
             continue;
         }
-        std::int64_t begin = 0;
-        for (auto const& block : placement.blocks) {
-            auto part = slice(view, placement.dim, begin, begin + block.size);
-            for (auto& region : part.regions) { region.axes[placement.dim].begin += begin; }
-            add_parts(parts, part, index, parameter, static_cast<std::uint64_t>(block.repeat * mesh.dp));
-            begin += block.size;
-        }
+        for (auto const& [tile, count] : copies) { add_parts(parts, part_at(view, tile), index, parameter, count); }
     }
     std::stable_sort(parts.begin(), parts.end(), [](auto const& a, auto const& b) { return a.source < b.source; });
     return parts;
@@ -101,12 +125,18 @@ std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Pa
     return digests;
 }
 
-std::vector<std::uint64_t> held_digests(ParameterStore const& store, Plan const& plan) {
+/// What this rank holds of each parameter; 0 for those of other stages.
+std::vector<std::uint64_t> held_digests(ParameterStore const& store, Plan const& plan,
+                                        std::span<Parameter const> parameters) {
+    std::map<std::string, std::size_t> index_of;  // parameters are in natural order, tensors by priority first
+    for (std::size_t i = 0; i < store.size(); ++i) { index_of.emplace(store[i].info->name, i); }
     std::vector<std::uint64_t> digests;
-    for (std::size_t i = 0; i < store.size(); ++i) {
-        auto const tensor = store[i];
+    for (auto const& parameter : parameters) {
         digests.push_back(0);
-        for (auto const& part : held_parts(*tensor.info, plan.mesh.tp_rank(plan.rank))) {
+        if (!is_held(parameter.placement, plan.mesh, plan.rank)) { continue; }
+        auto const tensor = store[index_of.at(parameter.name)];
+        Tiling const tiling(tensor.info->placement, tensor.info->global_shape, plan.mesh);
+        for (auto const& part : held_parts(*tensor.info, tiling, plan.mesh, plan.rank)) {
             digests.back() += digest_part(part, tensor.info->dtype, tensor.bytes);
         }
     }
@@ -124,20 +154,16 @@ void verify_load(ParameterStore const& store, Plan const& plan, Catalog const& c
     together(communicator, [&] {
         parameters = map_parameters(catalog, architecture, mapping_options(options));
         expected = expected_digests(catalog, parameters.list, plan.mesh, plan.rank);
-        held = held_digests(store, plan);
+        held = held_digests(store, plan, parameters.list);
     });
     expected = communicator.sum(std::move(expected));
     held = communicator.sum(std::move(held));
-    // Parameters are in natural order, tensors of the plan by priority first.
-    std::map<std::string, std::uint64_t> held_by_name;
-    for (std::size_t i = 0; i < plan.tensors.size(); ++i) { held_by_name.emplace(plan.tensors[i].name, held[i]); }
     for (std::size_t i = 0; i < parameters.list.size(); ++i) {
-        auto const& name = parameters.list[i].name;
-        if (held_by_name.at(name) == expected[i]) { continue; }
+        if (held[i] == expected[i]) { continue; }
         throw Error(
             Errc::io,
             fmt::format("verify: the ranks do not hold {} as the checkpoint has it (digest {:016x}, expected {:016x})",
-                        name, held_by_name.at(name), expected[i]))
+                        parameters.list[i].name, held[i], expected[i]))
             .on_rank(0);
     }
 }

@@ -149,7 +149,7 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
     for (auto const& send : wave.sends) {
         std::span<std::byte const> packed;
         for (std::int64_t replica = 0; replica < plan_.mesh.dp; ++replica) {
-            auto const rank = static_cast<int>(replica * plan_.mesh.tp + send.peer);
+            auto const rank = static_cast<int>(send.peer + replica * plan_.mesh.copy_ranks());
             if (!needs_messages(rank)) { continue; }
             if (packed.empty()) {  // packed once for the receivers of all replicas
                 auto const blocks = blocks_of(send);

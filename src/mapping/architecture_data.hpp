@@ -8,6 +8,7 @@
 
 #include "mapping/expectation.hpp"
 #include "mapping/parallel_plan.hpp"
+#include "mapping/pipeline.hpp"
 #include "mapping/transform.hpp"
 
 namespace shardwise {
@@ -29,6 +30,7 @@ struct ArchitectureData {
     std::vector<Transform> transforms;          ///< legacy renames included, last
     std::map<std::string, ParallelPlan> plans;
     std::map<std::string, Heads> heads;         ///< rule name -> what the cut dimension is made of
+    PipelineRules pipeline;                     ///< what belongs to which pipeline stage
 };
 
 /// @throws Error input naming @p origin, the key and what was expected.

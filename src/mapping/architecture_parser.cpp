@@ -147,10 +147,37 @@ std::map<std::string, PlacementRule> parse_rules(JsonReader const& plan, std::st
     return rules;
 }
 
+bool deals_experts(JsonReader const& plan) {
+    for (auto const* key : {"base", "head"}) {
+        auto const rules = plan.find(key);
+        if (!rules) { continue; }
+        for (auto const& [name, rule] : rules->members()) {
+            if (rule.is_text() && is_expert_style(rule.text())) { return true; }
+        }
+    }
+    return false;
+}
+
 ParallelPlan parse_plan(JsonReader const& plan) {
     plan.allow_only({"about", "extends", "base", "head"});
     auto const extends = plan.find("extends");
-    return {extends ? extends->text() : std::string(), parse_rules(plan, "base"), parse_rules(plan, "head")};
+    ParallelPlan parsed = {extends ? extends->text() : std::string(), parse_rules(plan, "base"),
+                           parse_rules(plan, "head")};
+    if (deals_experts(plan)) {
+        for (auto* rules : {&parsed.base, &parsed.head}) {
+            for (auto& [name, rule] : *rules) { rule.axis = MeshAxis::ep; }
+        }
+    }
+    return parsed;
+}
+
+PipelineRules parse_pipeline(JsonReader const& pipeline) {
+    pipeline.allow_only({"layers", "first", "last"});
+    PipelineRules rules;
+    if (auto const layers = pipeline.find("layers")) { rules.layers = layers->texts(); }
+    if (auto const first = pipeline.find("first")) { rules.first = first->texts(); }
+    if (auto const last = pipeline.find("last")) { rules.last = last->texts(); }
+    return rules;
 }
 
 std::map<std::string, Heads> parse_head_lists(JsonReader const& document) {
@@ -213,7 +240,7 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
     auto const parsed = parse_json(json, origin);
     JsonReader const document(parsed, origin);
     document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore",
-                         "tied", "heads", "parameters", "ignore_missing", "transforms", "plans"});
+                         "tied", "heads", "parameters", "ignore_missing", "transforms", "plans", "pipeline"});
     ArchitectureData data;
     data.origin = origin;
     data.family = document["family"].text();
@@ -230,6 +257,7 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
             data.parameters.push_back(parse_parameter(name, value));
         }
     }
+    if (auto const pipeline = document.find("pipeline")) { data.pipeline = parse_pipeline(*pipeline); }
     if (auto const transforms = document.find("transforms")) {
         for (auto const& rule : transforms->array()) { data.transforms.push_back(parse_transform(rule)); }
     }

@@ -51,58 +51,82 @@ void check_dim(Shape const& shape, std::size_t dim) {
 
 std::string_view last_segment(std::string_view name) { return name.substr(name.rfind('.') + 1); }
 
-/// How a block made of heads is dealt out: plainly, or one whole head to each group of ranks.
-Placement::Block deal_block(std::int64_t size, Heads heads, PlacementContext const& context) {
-    Placement::Block block = {size, context.tp, 1};
-    if (heads != Heads::key_value || context.kv_heads == KvHeads::cut) { return block; }
-    auto const count = context.size_of("num_key_value_heads");
-    if (count % context.tp == 0) { return block; }
-    if (count < 1 || context.tp % count != 0 || size % count != 0) {
-        refuse(fmt::format("--kv-heads replicate: {} key/value heads and --tp {}: neither divides the other", count,
-                           context.tp));
-    }
-    block.parts = count;
-    block.repeat = context.tp / count;
-    return block;
-}
+/// Makes the cut of one rule.
+struct Cutter {
+    PlacementContext const& context;
+    MeshAxis axis;
 
-Placement cut_plainly(Shape const& shape, std::size_t dim, PlacementContext const& context) {
-    check_dim(shape, dim);
-    return {Placement::Kind::shard, static_cast<std::uint32_t>(dim), {deal_block(shape[dim], context.heads, context)}};
-}
+    std::int64_t ranks() const { return context.mesh.size(axis); }
 
-/// Two equal blocks; the first takes the odd index, as in the reference.
-Placement cut_in_two_blocks(Shape const& shape, std::size_t dim, PlacementContext const& context) {
-    auto const first = ceil_div<std::int64_t>(shape[dim], 2);
-    return {Placement::Kind::packed,
-            static_cast<std::uint32_t>(dim),
-            {{first, context.tp, 1}, {shape[dim] - first, context.tp, 1}}};
-}
+    /// How a block made of heads is dealt out: plainly, or one whole head to each group of ranks.
+    Placement::Block deal_block(std::int64_t size, Heads heads) const {
+        Placement::Block block = {size, ranks(), 1};
+        if (heads != Heads::key_value || context.kv_heads == KvHeads::cut) { return block; }
+        auto const count = context.size_of("num_key_value_heads");
+        if (count % ranks() == 0) { return block; }
+        if (count < 1 || ranks() % count != 0 || size % count != 0) {
+            refuse(fmt::format("--kv-heads replicate: {} key/value heads and --{} {}: neither divides the other", count,
+                               to_string(axis), ranks()));
+        }
+        block.parts = count;
+        block.repeat = ranks() / count;
+        return block;
+    }
 
-Placement cut_in_stated_blocks(PlacementRule const& rule, Shape const& shape, PlacementContext const& context) {
-    check_dim(shape, rule.dim);
-    Placement placement{Placement::Kind::packed, rule.dim, {}};
-    std::vector<std::int64_t> sizes;
-    for (auto const& block : rule.blocks) {
-        sizes.push_back(context.size_of(block.size));
-        placement.blocks.push_back(deal_block(sizes.back(), block.heads, context));
+    Placement cut(Placement::Kind kind, std::size_t dim, std::vector<Placement::Block> blocks) const {
+        return {.cuts = {{kind, static_cast<std::uint32_t>(dim), std::move(blocks), axis}}, .stages = {}};
     }
-    std::int64_t sum = 0;
-    for (auto const size : sizes) { sum += size; }
-    if (sum != shape[rule.dim] || std::any_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size < 0; })) {
-        refuse(fmt::format("blocks [{}] do not make up dimension {} of shape {}", fmt::join(sizes, ", "), rule.dim,
-                           to_string(shape)));
-    }
-    return placement;
-}
 
-Placement deal_experts(Shape const& shape, PlacementContext const& context) {
-    check_dim(shape, 0);
-    if (shape[0] % context.tp != 0) {
-        refuse(fmt::format("{} experts cannot be dealt to {} ranks evenly", shape[0], context.tp));
+    Placement plainly(Shape const& shape, std::size_t dim) const {
+        check_dim(shape, dim);
+        return cut(Placement::Kind::shard, dim, {deal_block(shape[dim], context.heads)});
     }
-    return cut_along(shape, 0, context.tp, Placement::Kind::expert);
-}
+
+    /// Two equal blocks; the first takes the odd index, as in the reference.
+    Placement in_two_blocks(Shape const& shape, std::size_t dim) const {
+        auto const first = ceil_div<std::int64_t>(shape[dim], 2);
+        return cut(Placement::Kind::packed, dim, {{first, ranks(), 1}, {shape[dim] - first, ranks(), 1}});
+    }
+
+    Placement in_stated_blocks(PlacementRule const& rule, Shape const& shape) const {
+        check_dim(shape, rule.dim);
+        std::vector<Placement::Block> blocks;
+        std::vector<std::int64_t> sizes;
+        for (auto const& block : rule.blocks) {
+            sizes.push_back(context.size_of(block.size));
+            blocks.push_back(deal_block(sizes.back(), block.heads));
+        }
+        std::int64_t sum = 0;
+        for (auto const size : sizes) { sum += size; }
+        if (sum != shape[rule.dim] ||
+            std::any_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size < 0; })) {
+            refuse(fmt::format("blocks [{}] do not make up dimension {} of shape {}", fmt::join(sizes, ", "), rule.dim,
+                               to_string(shape)));
+        }
+        return cut(Placement::Kind::packed, rule.dim, std::move(blocks));
+    }
+
+    Placement whole_experts(Shape const& shape) const {
+        return cut(Placement::Kind::expert, 0, {{shape[0], ranks(), 1}});
+    }
+
+    Placement operator()(PlacementRule const& rule, std::string_view name, Shape const& shape) const {
+        auto const rank = shape.rank();
+        switch (rule.cut) {
+            case Cut::none: return {};
+            case Cut::columns: return plainly(shape, rank >= 2 ? rank - 2 : 0);
+            case Cut::rows: return last_segment(name) == "bias" ? Placement{} : plainly(shape, rank - 1);
+            case Cut::first: return plainly(shape, 0);
+            case Cut::second: return plainly(shape, 1);
+            case Cut::packed_columns: return rank >= 2 ? in_two_blocks(shape, rank - 2) : plainly(shape, 0);
+            case Cut::packed_rows: return rank >= 2 ? in_two_blocks(shape, rank - 1) : Placement{};
+            case Cut::experts: return whole_experts(shape);
+            case Cut::packed: return in_stated_blocks(rule, shape);
+            case Cut::shard: return plainly(shape, rule.dim);
+        }
+        return {};
+    }
+};
 
 }  // namespace
 
@@ -117,22 +141,18 @@ Cut cut_of_style(std::string const& style) {
                                     : fmt::format("the nearest known one is '{}'", near)));
 }
 
+bool is_expert_style(std::string_view style) noexcept {
+    return style == "grouped_gemm" || style == "ep_dispatch_experts";
+}
+
 Placement place(PlacementRule const& rule, std::string_view name, Shape const& shape, PlacementContext const& context) {
-    auto const rank = shape.rank();
-    switch (rule.cut) {
-        case Cut::none: return {};
-        case Cut::columns: return cut_plainly(shape, rank >= 2 ? rank - 2 : 0, context);
-        case Cut::rows: return last_segment(name) == "bias" ? Placement{} : cut_plainly(shape, rank - 1, context);
-        case Cut::first: return cut_plainly(shape, 0, context);
-        case Cut::second: return cut_plainly(shape, 1, context);
-        case Cut::packed_columns:
-            return rank >= 2 ? cut_in_two_blocks(shape, rank - 2, context) : cut_plainly(shape, 0, context);
-        case Cut::packed_rows: return rank >= 2 ? cut_in_two_blocks(shape, rank - 1, context) : Placement{};
-        case Cut::experts: return deal_experts(shape, context);
-        case Cut::packed: return cut_in_stated_blocks(rule, shape, context);
-        case Cut::shard: return cut_plainly(shape, rule.dim, context);
-    }
-    return {};
+    if (shape.rank() == 0) { return {}; }
+    // With as many ep as tp ranks the two views of the mesh are one, and the plain names do for both.
+    bool const is_expert = rule.axis == MeshAxis::ep && context.mesh.expert_ranks() != context.mesh.tp;
+    auto placement = Cutter{context, is_expert ? MeshAxis::ep : MeshAxis::tp}(rule, name, shape);
+    auto const outer = is_expert ? MeshAxis::efsdp : MeshAxis::fsdp;
+    if (context.mesh.size(outer) > 1) { placement.cuts.push_back({Placement::Kind::shard, 0, {}, outer}); }
+    return placement;
 }
 
 std::string generalize(std::string_view name) {

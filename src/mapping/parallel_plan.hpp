@@ -23,7 +23,7 @@ enum class Cut : std::uint8_t {
     second,            ///< dimension 1
     packed_columns,    ///< as columns, in two equal blocks (gate and up); a 1-d tensor is cut plainly
     packed_rows,       ///< last dimension in two equal blocks; a 1-d tensor is held whole
-    experts,           ///< whole experts: dimension 0 must divide
+    experts,           ///< whole experts, by dimension 0
     packed,            ///< blocks and dimension stated in the rule
     shard,             ///< dimension stated in the rule
 };
@@ -31,6 +31,10 @@ enum class Cut : std::uint8_t {
 /// The cut of a style name ("colwise", "grouped_gemm", ...).
 /// @throws Error input naming the nearest known style.
 Cut cut_of_style(std::string const& style);
+
+/// Whether a plan with that style among its own rules deals out experts: all of its own rules then cut among the ep
+/// ranks ("grouped_gemm", "ep_dispatch_experts").
+bool is_expert_style(std::string_view style) noexcept;
 
 /// Which count of heads a range of rows is made of.
 enum class Heads : std::uint8_t { none, query, key_value };
@@ -45,6 +49,7 @@ struct PlacementRule {
     Cut cut = Cut::none;
     std::uint32_t dim = 0;       ///< packed and shard
     std::vector<Block> blocks;   ///< packed
+    MeshAxis axis = MeshAxis::tp;  ///< tp or ep
 };
 
 /// The embedding, which is cut with the layers even where a plan does not name it.
@@ -64,15 +69,16 @@ enum class KvHeads : std::uint8_t {
 };
 
 struct PlacementContext {
-    std::int64_t tp = 1;
+    Mesh mesh;
     KvHeads kv_heads = KvHeads::cut;
     Heads heads = Heads::none;     ///< what the cut dimension of this parameter is made of
     SizeLookup const& size_of;
 };
 
-/// Placement of parameter @p name (only its last segment is looked at) of shape @p shape under @p rule.
-/// @throws Error input: a dimension the shape lacks, blocks that do not add up, experts that do not divide, heads and
-///         ranks of which neither divides the other.
+/// Placement of parameter @p name (only its last segment is looked at) of shape @p shape under @p rule: the rule's cut
+/// among the tp or ep ranks, then dimension 0 of what that leaves among the fsdp or efsdp ranks. Scalars are held whole.
+/// @throws Error input: a dimension the shape lacks, blocks that do not add up, heads and ranks of which neither divides
+///         the other.
 Placement place(PlacementRule const& rule, std::string_view name, Shape const& shape, PlacementContext const& context);
 
 /// @p name with every number segment replaced by `*`. Example: "layers.0.mlp.experts.12.w1" ->

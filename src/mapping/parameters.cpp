@@ -61,6 +61,23 @@ class CutHeads {
    public:
     CutHeads(ModelConfig const& config, std::int64_t tp) : config_(config), tp_(tp) {}
 
+    /// @param heads what the parameter is made of, unless the rule says it block by block.
+    void look_at(std::string_view name, PlacementRule const& rule, Heads heads, Placement const& placement) {
+        if (placement.cuts.empty()) { return; }
+        auto const& blocks = placement.cuts.front().blocks;
+        for (std::size_t i = 0; i < blocks.size(); ++i) {
+            look_at(name, i < rule.blocks.size() ? rule.blocks[i].heads : heads, blocks[i]);
+        }
+    }
+
+    std::vector<std::string> warnings() const {
+        if (found_.empty()) { return {}; }
+        return {
+            fmt::format("--tp {} cuts through attention heads: {}; --kv-heads replicate keeps key/value heads whole",
+                        tp_, fmt::join(found_, ", "))};
+    }
+
+   private:
     void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
         if (heads == Heads::none || block.parts == 1) { return; }
         auto const query = config_.size("num_attention_heads");
@@ -74,14 +91,6 @@ class CutHeads {
         found_.insert(fmt::format("{} ({} heads of {}, pieces of {})", generalize(name), *count, head, piece));
     }
 
-    std::vector<std::string> warnings() const {
-        if (found_.empty()) { return {}; }
-        return {
-            fmt::format("--tp {} cuts through attention heads: {}; --kv-heads replicate keeps key/value heads whole",
-                        tp_, fmt::join(found_, ", "))};
-    }
-
-   private:
     ModelConfig const& config_;
     std::int64_t tp_;
     std::set<std::string> found_;
@@ -107,14 +116,45 @@ std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan c
                         fmt::join(idle, ", "))};
 }
 
-void check_divisible(Parameter const& parameter) {
-    for (auto const& block : parameter.placement.blocks) {
-        if (block.size % block.parts == 0) { continue; }
-        throw Error(
-            Errc::input,
-            fmt::format("--strict-divisible: {} of shape {} cannot be cut along dimension {} into {} equal parts",
-                        parameter.name, to_string(parameter.value.shape), parameter.placement.dim, block.parts));
+[[noreturn]] void refuse_uneven(Parameter const& parameter, std::uint32_t dim, std::int64_t parts) {
+    throw Error(Errc::input,
+                fmt::format("--strict-divisible: {} of shape {} cannot be cut along dimension {} into {} equal parts",
+                            parameter.name, to_string(parameter.value.shape), dim, parts));
+}
+
+void check_divisible(Parameter const& parameter, Mesh const& mesh) {
+    Placement before;
+    for (auto const& cut : parameter.placement.cuts) {
+        for (auto const& block : cut.blocks) {
+            if (block.size % block.parts != 0) { refuse_uneven(parameter, cut.dim, block.parts); }
+        }
+        // Even cuts leave all ranks the same, so the first one stands for all.
+        auto const left = local_shape(before, parameter.value.shape, mesh, 0)[cut.dim];
+        auto const ranks = mesh.size(cut.axis);
+        if (cut.blocks.empty() && left % ranks != 0) { refuse_uneven(parameter, cut.dim, ranks); }
+        before.cuts.push_back(cut);
     }
+}
+
+/// The warning about experts that do not come out even, of which the last ranks hold fewer than the others or none.
+void note_uneven_experts(Placement const& placement, std::set<std::string>& warnings) {
+    for (auto const& cut : placement.cuts) {
+        if (cut.kind != Placement::Kind::expert || cut.blocks.front().size % cut.blocks.front().parts == 0) { continue; }
+        auto const& [experts, ranks, repeat] = cut.blocks.front();
+        auto const each = ceil_div(experts, ranks);
+        auto const full = experts / each;
+        auto const rest = experts % each;
+        warnings.insert(fmt::format("--{} {}: {} experts do not come out even: {} rank(s) hold {}, {}{} none",
+                                    to_string(cut.axis), ranks, experts, full, each,
+                                    rest > 0 ? fmt::format("one holds {}, ", rest) : "", ranks - full - (rest > 0)));
+    }
+}
+
+/// Whether some rule of the plan deals experts to the ep ranks.
+bool deals_experts(ParallelPlan const& plan) {
+    auto const is_of_experts = [](auto const& entry) { return entry.second.axis == MeshAxis::ep; };
+    return std::any_of(plan.base.begin(), plan.base.end(), is_of_experts) ||
+           std::any_of(plan.head.begin(), plan.head.end(), is_of_experts);
 }
 
 /// Ties names whose values are shared: only one of a pair stands in the checkpoint, the other becomes its alias.
@@ -168,36 +208,47 @@ void compare_with(Expectation const& expectation, Parameters& parameters, Archit
 
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options) {
     auto const& data = architecture.data();
+    auto const& mesh = options.mesh;
+    check(mesh);
     ModelConfig const config(catalog.config_json());
     auto const size_of = size_lookup(data, config);
     auto const plan = flatten_plan(data, options.plan);
 
     auto named = convert(catalog, data, size_of);
-    std::set<std::string> stored;
-    for (auto const& parameter : named) { stored.insert(parameter.name); }
+    std::vector<std::string> names;
+    for (auto const& parameter : named) { names.push_back(parameter.name); }
+    std::set<std::string> const stored(names.begin(), names.end());
+    Pipeline const pipeline(data.pipeline, data.base, mesh.pp, config.size("num_hidden_layers"), names);
     keep_chosen(named, options);
     Parameters result;
-    CutHeads cut_heads(config, options.tp);
+    CutHeads cut_heads(config, mesh.tp);
+    std::set<std::string> expert_warnings;
     for (auto& [name, value] : named) {
         Parameter parameter{std::move(name), {}, std::move(value), {}};
         auto const match = find_in_plan(plan, data.base, parameter.name);
-        if (match.rule != nullptr && parameter.value.shape.rank() > 0) {
-            try {
-                auto const heads = heads_of(data, match.name);
-                parameter.placement = place(*match.rule, parameter.name, parameter.value.shape,
-                                            {options.tp, options.kv_heads, heads, size_of});
-                for (std::size_t i = 0; i < parameter.placement.blocks.size(); ++i) {
-                    auto const block_heads = i < match.rule->blocks.size() ? match.rule->blocks[i].heads : heads;
-                    cut_heads.look_at(match.name, block_heads, parameter.placement.blocks[i]);
-                }
-            } catch (Error const& error) { throw error.while_(parameter.name); }
-            if (options.strict_divisible) { check_divisible(parameter); }
-        }
+        auto const rule = match.rule == nullptr ? PlacementRule{} : *match.rule;
+        try {
+            auto const heads = heads_of(data, match.name);
+            parameter.placement =
+                place(rule, parameter.name, parameter.value.shape, {mesh, options.kv_heads, heads, size_of});
+            cut_heads.look_at(match.name, rule, heads, parameter.placement);
+        } catch (Error const& error) { throw error.while_(parameter.name); }
+        if (options.strict_divisible) { check_divisible(parameter, mesh); }
+        note_uneven_experts(parameter.placement, expert_warnings);
         result.list.push_back(std::move(parameter));
     }
     if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
+    for (auto& parameter : result.list) {
+        parameter.placement.stages = pipeline.stages_of(parameter.name, parameter.aliases);
+    }
     result.warnings = cut_heads.warnings();
+    std::ranges::copy(expert_warnings, std::back_inserter(result.warnings));
+    std::ranges::move(pipeline.warnings(), std::back_inserter(result.warnings));
     std::ranges::move(idle_rules(data, plan, options.plan, stored), std::back_inserter(result.warnings));
+    if (mesh.expert_ranks() != mesh.tp && !deals_experts(plan)) {
+        result.warnings.push_back(
+            fmt::format("--ep {} changes nothing: plan {} deals out no experts", mesh.ep, options.plan));
+    }
     compare_with(expectation_for(data, size_of, options), result, data, options);
     return result;
 }

@@ -32,7 +32,7 @@ struct Parameters {
 };
 
 struct MappingOptions {
-    std::int64_t tp = 1;
+    Mesh mesh;
     std::string plan = "tp";
     KvHeads kv_heads = KvHeads::cut;
     bool strict_divisible = false;        ///< refuse cuts that do not come out even
@@ -46,7 +46,7 @@ struct MappingOptions {
 /// @throws Error input naming tensor, rule and cause: two sources for one parameter, a converter that misses a source
 /// or
 ///         an expert, shapes that do not fit, a plan that does not exist, a cut that cannot be made, differences from
-///         what is expected if these are to be refused.
+///         what is expected if these are to be refused; Error usage as check(mesh).
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options);
 
 }  // namespace shardwise

@@ -13,10 +13,10 @@ constexpr double kWavePenalty = 2;
 /// Whether every rank had better copy its own part of a cached tensor, by the bytes that it would copy each way: the
 /// runs one by one, or with their gaps and then into place; against its stripe in and out again, and its part into
 /// place.
-bool is_direct_when_cached(SourceUse const& use, std::int64_t world) noexcept {
+bool is_direct_when_cached(SourceUse const& use, std::int64_t ranks) noexcept {
     auto const by_runs = use.used_bytes + use.runs * kCallBytes;
     auto const with_gaps = use.direct.bytes + use.used_bytes;
-    auto const together = 2 * use.needed.size() / static_cast<std::uint64_t>(world) + use.used_bytes;
+    auto const together = 2 * use.needed.size() / static_cast<std::uint64_t>(ranks) + use.used_bytes;
     return static_cast<double>(std::min(by_runs, with_gaps)) <= kWavePenalty * static_cast<double>(together);
 }
 
@@ -25,13 +25,13 @@ bool is_direct_when_cached(SourceUse const& use, std::int64_t world) noexcept {
 Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexcept {
     Strategy const together = use.is_whole_everywhere ? Strategy::shared : Strategy::cooperative;
     if (input.choice == StrategyChoice::cooperative) { return together; }
-    if (input.choice == StrategyChoice::direct || input.world == 1) { return Strategy::direct; }
-    if (input.is_cached) { return is_direct_when_cached(use, input.world) ? Strategy::direct : together; }
+    if (input.choice == StrategyChoice::direct || input.ranks == 1) { return Strategy::direct; }
+    if (input.is_cached) { return is_direct_when_cached(use, input.ranks) ? Strategy::direct : together; }
 
     auto const& profile = input.profile;
-    auto const ranks = static_cast<double>(input.world);
-    auto const direct_bytes = static_cast<double>(use.direct.bytes) * ranks;
-    auto const direct_requests = static_cast<double>(use.direct.ranges) * ranks;
+    auto const readers = use.readers_share * static_cast<double>(input.ranks);
+    auto const direct_bytes = static_cast<double>(use.direct.bytes) * readers;
+    auto const direct_requests = static_cast<double>(use.direct.ranges) * readers;
     double const direct = direct_bytes / profile.bytes_per_second + direct_requests * profile.request_seconds;
 
     // Every rank takes its part from the others' stripes, which costs one copy more than reading into place.

@@ -23,7 +23,7 @@ inline constexpr StorageProfile kColdProfile = {2e9, 20e-6, 8e9};
 /// What a decision is made of; the same on every rank.
 struct StrategyInput {
     StrategyChoice choice = StrategyChoice::automatic;
-    std::int64_t world = 1;  ///< ranks that share the reading
+    std::int64_t ranks = 1;  ///< those of the stages that need the tensor share the reading
     bool is_cached = false;  ///< reading is copying then
     StorageProfile profile = kColdProfile;
 };

@@ -1,11 +1,16 @@
 #include "plan/demand.hpp"
 
 #include <algorithm>
+#include <numeric>
+#include <set>
 
 #include <fmt/format.h>
 #include <fnmatch.h>
 
 #include <shardwise/error.hpp>
+
+#include "mapping/tiling.hpp"
+#include "util/checked.hpp"
 
 namespace shardwise {
 namespace {
@@ -30,15 +35,50 @@ ByteRange source_bytes(Region const& region, std::uint64_t element_bits) {
     return {begin_bit / 8, (end_bit + 7) / 8};
 }
 
-bool is_whole(Placement const& placement) {
-    return std::all_of(placement.blocks.begin(), placement.blocks.end(),
-                       [](auto const& block) { return block.parts == 1; });
+/// About which share of the ranks needs any of @p box, the extents of a box of the parameter.
+double readers_share(Parameter const& parameter, Mesh const& mesh, Shape box) {
+    auto extents = parameter.value.shape;
+    double share = 1;
+    for (auto const& cut : parameter.placement.cuts) {
+        auto const ranks = mesh.size(cut.axis);
+        auto const blocks =
+            cut.blocks.empty() ? std::vector<Placement::Block>{{extents[cut.dim], ranks, 1}} : cut.blocks;
+        std::int64_t left = 0;
+        std::int64_t least = extents[cut.dim];
+        std::int64_t repeat = 1;
+        for (auto const& block : blocks) {
+            auto const piece = ceil_div(block.size, block.parts);
+            left += piece;
+            if (piece > 0) { least = std::min(least, piece); }
+            repeat = std::max(repeat, block.repeat);
+        }
+        if (least == 0) { return 0; }
+        auto const touched = std::min(ranks, ceil_div(box[cut.dim], least) * repeat);
+        share *= static_cast<double>(touched) / static_cast<double>(ranks);
+        box[cut.dim] = std::min(box[cut.dim], left);
+        extents[cut.dim] = left;
+    }
+    return share;
+}
+
+Shape extents_of(Region const& region) {
+    std::vector<std::int64_t> extents;
+    for (auto const& axis : region.axes) { extents.push_back(axis.extent); }
+    return Shape(extents);
+}
+
+/// The stages that hold a parameter, all of them spelt out.
+std::vector<std::int64_t> stages_of(Placement const& placement, Mesh const& mesh) {
+    if (!placement.stages.empty()) { return placement.stages; }
+    std::vector<std::int64_t> stages(static_cast<std::size_t>(mesh.pp));
+    std::iota(stages.begin(), stages.end(), 0);
+    return stages;
 }
 
 }  // namespace
 
-std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor,
-                                   std::int64_t tp_rank) {
+std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor, Mesh const& mesh,
+                                   std::int64_t rank) {
     std::vector<SourceBlock> blocks;
     auto const dtype = parameter.value.dtype;
     auto const add = [&](View const& part, Shape const& shape) {
@@ -48,84 +88,112 @@ std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view,
             blocks.push_back({region.source, std::move(block)});
         }
     };
-    if (is_whole(parameter.placement)) {
+    if (is_whole(parameter.placement, mesh)) {
         add(view, view.shape);
         return blocks;
     }
-    auto const dim = parameter.placement.dim;
-    auto const shape = local_shape(parameter.placement, view.shape, tp_rank);
-    std::int64_t at = 0;
-    for (auto const& range : held_ranges(parameter.placement, tp_rank)) {
-        auto part = slice(view, dim, range.begin, range.end);
-        for (auto& region : part.regions) { region.axes[dim].begin += at; }
-        add(part, shape);
-        at += range.size();
+    auto const shape = local_shape(parameter.placement, view.shape, mesh, rank);
+    for (auto const& box : held_boxes(parameter.placement, view.shape, mesh, rank)) {
+        add(part_at(view, box), shape);
     }
     return blocks;
 }
 
 Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions const& options)
-    : parameters_(std::move(parameters.list)), cache_limit_(static_cast<std::size_t>(options.tp) + 8) {
+    : mesh_(options.mesh), parameters_(std::move(parameters.list)), use_of_source_(catalog.tensors().size(), kNoUse) {
     std::stable_sort(parameters_.begin(), parameters_.end(), [&](Parameter const& a, Parameter const& b) {
         return priority_class(options.priority, a.name) < priority_class(options.priority, b.name);
     });
-    std::vector<std::uint32_t> use_of_source(catalog.tensors().size(), kNoUse);
     for (std::uint32_t tensor = 0; tensor < parameters_.size(); ++tensor) {
         try {
-            add_uses(tensor, use_of_source, options.max_gap);
+            add_uses(tensor, options.max_gap);
         } catch (Error const& error) { throw error.while_(parameters_[tensor].name); }
     }
 }
 
-void Demand::add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_source, std::uint64_t max_gap) {
+SourceUse& Demand::use_of(std::uint32_t source) {
+    if (use_of_source_[source] == kNoUse) {
+        use_of_source_[source] = static_cast<std::uint32_t>(uses_.size());
+        uses_.push_back({.source = source, .tensors = {}, .stages = {}, .needed = {~std::uint64_t{0}, 0}});
+    }
+    return uses_[use_of_source_[source]];
+}
+
+void Demand::add_uses(std::uint32_t tensor, std::uint64_t max_gap) {
     auto const& parameter = parameters_[tensor];
     auto const view = evaluate(parameter.value);
     auto const element_bits = static_cast<std::uint64_t>(bits(parameter.value.dtype));
-    auto const use_of = [&](std::uint32_t source) -> SourceUse& {
-        if (use_of_source[source] == kNoUse) {
-            use_of_source[source] = static_cast<std::uint32_t>(uses_.size());
-            uses_.push_back({.source = source, .tensors = {}, .needed = {~std::uint64_t{0}, 0}});
-        }
-        return uses_[use_of_source[source]];
-    };
+    auto const stages = stages_of(parameter.placement, mesh_);
     for (auto const& region : view.regions) {
         auto& use = use_of(region.source);
         auto const bytes = source_bytes(region, element_bits);
         use.needed = {std::min(use.needed.begin, bytes.begin), std::max(use.needed.end, bytes.end)};
-        use.is_whole_everywhere = use.is_whole_everywhere && is_whole(parameter.placement);
+        use.readers_share = std::max(use.readers_share, readers_share(parameter, mesh_, extents_of(region)));
+        use.is_whole_everywhere = use.is_whole_everywhere && is_whole(parameter.placement, mesh_) &&
+                                  (use.stages.empty() || use.stages == stages);
+        std::vector<std::int64_t> all;
+        std::set_union(use.stages.begin(), use.stages.end(), stages.begin(), stages.end(), std::back_inserter(all));
+        use.stages = std::move(all);
         if (use.tensors.empty() || use.tensors.back() != tensor) { use.tensors.push_back(tensor); }
     }
-    for (auto const& [source, block] : blocks_of(parameter, view, tensor, 0)) {
-        auto& use = use_of(source);
-        auto const estimate = estimate_ranges(block, max_gap);
-        use.direct.ranges += estimate.ranges;
-        use.direct.bytes += estimate.bytes;
-        use.used_bytes += block.bytes();
-        use.runs += block.runs();
+    add_estimates(tensor, view, max_gap);
+}
+
+/// The first rank has the largest part of everything it has any of; of what it has none, such as other ranks' experts,
+/// whoever holds the beginning stands for all.
+void Demand::add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap) {
+    auto const& parameter = parameters_[tensor];
+    std::set<std::uint32_t> known;
+    auto const look_at = [&](std::int64_t rank) {
+        std::set<std::uint32_t> seen;
+        for (auto const& [source, block] : blocks_of(parameter, view, tensor, mesh_, rank)) {
+            if (known.contains(source)) { continue; }
+            seen.insert(source);
+            auto& use = use_of(source);
+            auto const estimate = estimate_ranges(block, max_gap);
+            use.direct.ranges += estimate.ranges;
+            use.direct.bytes += estimate.bytes;
+            use.used_bytes += block.bytes();
+            use.runs += block.runs();
+        }
+        known.merge(seen);
+    };
+    look_at(0);
+    for (auto const& region : view.regions) {
+        if (known.contains(region.source)) { continue; }
+        std::vector<std::int64_t> corner;
+        for (auto const& axis : region.axes) { corner.push_back(axis.begin); }
+        look_at(holder_of(parameter.placement, view.shape, mesh_, corner));
     }
 }
 
-Demand::CachedBlocks const& Demand::cached(std::uint32_t tensor, std::int64_t tp_rank) {
-    auto const found = std::find_if(cache_.begin(), cache_.end(),
-                                    [&](auto const& c) { return c.tensor == tensor && c.tp_rank == tp_rank; });
-    if (found != cache_.end()) {
-        std::rotate(cache_.begin(), found, found + 1);
-        return cache_.front();
+Demand::Blocks const& Demand::cached(std::uint32_t tensor, std::int64_t rank) {
+    constexpr std::size_t kMostTensors = 8;  // more than one stored tensor is ever shared by
+    auto found = std::find_if(cache_.begin(), cache_.end(), [&](auto const& c) { return c.tensor == tensor; });
+    auto const& parameter = parameters_[tensor];
+    if (found == cache_.end()) {
+        if (cache_.size() >= kMostTensors) { cache_.pop_back(); }
+        auto const ranks = static_cast<std::size_t>(mesh_.copy_ranks());
+        found = cache_.insert(cache_.end(), {tensor, evaluate(parameter.value), std::vector<std::optional<Blocks>>(ranks)});
     }
-    if (cache_.size() >= cache_limit_) { cache_.pop_back(); }
-    CachedBlocks entry{tensor, tp_rank,
-                       blocks_of(parameters_[tensor], evaluate(parameters_[tensor].value), tensor, tp_rank)};
-    std::sort(entry.blocks.begin(), entry.blocks.end(), [](SourceBlock const& a, SourceBlock const& b) {
-        return std::pair(a.source, a.block.source) < std::pair(b.source, b.block.source);
-    });
-    cache_.insert(cache_.begin(), std::move(entry));
-    return cache_.front();
+    std::rotate(cache_.begin(), found, found + 1);
+    auto& entry = cache_.front();
+    auto const alike = first_alike(parameter.placement, mesh_, rank);
+    auto& blocks = entry.blocks[static_cast<std::size_t>(alike)];
+    if (!blocks) {
+        blocks = blocks_of(parameter, entry.view, tensor, mesh_, alike);
+        std::sort(blocks->begin(), blocks->end(), [](SourceBlock const& a, SourceBlock const& b) {
+            return std::pair(a.source, a.block.source) < std::pair(b.source, b.block.source);
+        });
+    }
+    return *blocks;
 }
 
-std::vector<CopyBlock> Demand::blocks_for(SourceUse const& use, std::int64_t tp_rank) {
+std::vector<CopyBlock> Demand::blocks_for(SourceUse const& use, std::int64_t rank) {
     std::vector<CopyBlock> result;
     for (auto const tensor : use.tensors) {
-        auto const& blocks = cached(tensor, tp_rank).blocks;
+        if (!is_held(parameters_[tensor].placement, mesh_, rank)) { continue; }
+        auto const& blocks = cached(tensor, rank);
         auto at = std::lower_bound(blocks.begin(), blocks.end(), use.source,
                                    [](SourceBlock const& b, std::uint32_t source) { return b.source < source; });
         for (; at != blocks.end() && at->source == use.source; ++at) { result.push_back(at->block); }

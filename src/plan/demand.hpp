@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,32 +15,37 @@
 
 namespace shardwise {
 
-/// The blocks that fill what tensor-parallel rank @p tp_rank holds of a parameter; their sources are stored tensors.
+/// Blocks that fill what a rank holds of a parameter; their sources are stored tensors.
 struct SourceBlock {
     std::uint32_t source = 0;  ///< index into Catalog::tensors()
     CopyBlock block;
 };
-std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor,
-                                   std::int64_t tp_rank);
+
+/// What @p rank of @p mesh holds of a parameter, whatever its stage; blocks are of tensor @p tensor.
+std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor, Mesh const& mesh,
+                                   std::int64_t rank);
 
 /// One stored tensor that is wanted, and by which parameters.
 struct SourceUse {
     std::uint32_t source = 0;
     std::vector<std::uint32_t> tensors;   ///< plan order; nearly always one
+    std::vector<std::int64_t> stages;     ///< pipeline stages that need it, ascending
     ByteRange needed = {};                ///< bytes of the stored tensor that some rank needs, as one range
-    bool is_whole_everywhere = true;      ///< every rank needs all of it
-    RangeEstimate direct = {};            ///< what the rank with the largest part reads if it reads for itself
+    bool is_whole_everywhere = true;      ///< every rank of the stages needs all of it
+    double readers_share = 0;             ///< of the ranks of these stages: about how many need any of it
+    RangeEstimate direct = {};            ///< what one of them reads if it reads for itself
     std::uint64_t used_bytes = 0;         ///< of that, without the gaps
     std::uint64_t runs = 0;               ///< pieces that those are in
 };
 
 struct DemandOptions {
-    std::int64_t tp = 1;
+    Mesh mesh;
     std::span<std::string const> priority;  ///< shell patterns; tensors of an earlier one come first
     std::uint64_t max_gap = 0;              ///< bytes between two runs up to which one read takes both
 };
 
-/// Demands on a checkpoint. Index `tensor` everywhere is the place in plan order.
+/// Demands of a whole mesh on a checkpoint. Index `tensor` everywhere is the place in plan order, all stages taken
+/// together.
 class Demand {
    public:
     Demand(Catalog const& catalog, Parameters parameters, DemandOptions const& options);
@@ -47,23 +53,27 @@ class Demand {
     std::span<Parameter const> parameters() const noexcept { return parameters_; }
     std::span<SourceUse const> uses() const noexcept { return uses_; }
 
-    /// Blocks of stored tensor @p use needed by @p tp_rank, ordered by source offset. Views are computed again, one
-    /// parameter at a time, so asking in the order of uses() is cheap.
-    std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t tp_rank);
+    /// Blocks of stored tensor @p use needed by @p rank, ordered by source offset. What ranks hold alike is worked out
+    /// once, and kept for a few parameters, so asking in the order of uses() is cheap.
+    std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t rank);
 
    private:
-    struct CachedBlocks {
+    using Blocks = std::vector<SourceBlock>;  ///< ordered by (source, block.source)
+    struct CachedTensor {
         std::uint32_t tensor = 0;
-        std::int64_t tp_rank = 0;
-        std::vector<SourceBlock> blocks;  ///< ordered by (source, block.source)
+        View view;
+        std::vector<std::optional<Blocks>> blocks;  ///< by rank of the first copy
     };
-    CachedBlocks const& cached(std::uint32_t tensor, std::int64_t tp_rank);
-    void add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_source, std::uint64_t max_gap);
+    Blocks const& cached(std::uint32_t tensor, std::int64_t rank);
+    SourceUse& use_of(std::uint32_t source);
+    void add_uses(std::uint32_t tensor, std::uint64_t max_gap);
+    void add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap);
 
+    Mesh mesh_;
     std::vector<Parameter> parameters_;
     std::vector<SourceUse> uses_;
-    std::vector<CachedBlocks> cache_;  ///< most recently used first
-    std::size_t cache_limit_;
+    std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor
+    std::vector<CachedTensor> cache_;           ///< most recently used first
 };
 
 }  // namespace shardwise

@@ -25,7 +25,9 @@ void add_parameter(Digest& digest, Parameter const& parameter) {
     digest.add(parameter.name);
     add_expression(digest, parameter.value);
     digest.add(to_string(parameter.placement));
-    for (auto const& block : parameter.placement.blocks) { digest.add(block.repeat); }
+    for (auto const& cut : parameter.placement.cuts) {
+        for (auto const& block : cut.blocks) { digest.add(block.repeat); }
+    }
 }
 
 std::string digest_of(std::span<Parameter const> parameters) {

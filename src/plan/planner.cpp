@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -30,23 +31,32 @@ std::uint64_t bytes_of(Shape const& shape, DType dtype, std::string const& name)
     return total_bits / 8;
 }
 
-void add_tensors(Plan& plan, Demand const& demand) {
-    auto const tp_rank = plan.mesh.tp_rank(plan.rank);
+/// Adds every tensor to those of this rank or to those of other stages.
+/// @return index into Plan::tensors by index of the demand.
+std::vector<std::uint32_t> add_tensors(Plan& plan, Demand const& demand) {
+    std::vector<std::uint32_t> local_index;
     for (auto const& parameter : demand.parameters()) {
         PlannedTensor tensor;
         tensor.name = parameter.name;
         tensor.aliases = parameter.aliases;
         tensor.dtype = parameter.value.dtype;
         tensor.global_shape = parameter.value.shape;
-        tensor.local_shape = local_shape(parameter.placement, parameter.value.shape, tp_rank);
         tensor.placement = parameter.placement;
-        tensor.size_bytes = bytes_of(tensor.local_shape, tensor.dtype, tensor.name);
         tensor.global_bytes = bytes_of(tensor.global_shape, tensor.dtype, tensor.name);
+        if (!is_held(tensor.placement, plan.mesh, plan.rank)) {
+            local_index.push_back(kElsewhere);
+            plan.elsewhere.push_back(std::move(tensor));
+            continue;
+        }
+        tensor.local_shape = local_shape(parameter.placement, parameter.value.shape, plan.mesh, plan.rank);
+        tensor.size_bytes = bytes_of(tensor.local_shape, tensor.dtype, tensor.name);
         tensor.store_offset = plan.store_bytes;
         plan.store_bytes = align_up(plan.store_bytes + tensor.size_bytes, kStoreAlignment);
         plan.totals.needed_bytes += tensor.size_bytes;
+        local_index.push_back(static_cast<std::uint32_t>(plan.tensors.size()));
         plan.tensors.push_back(std::move(tensor));
     }
+    return local_index;
 }
 
 void count_strategy(StrategyBytes& sums, Strategy strategy, std::uint64_t bytes) {
@@ -111,10 +121,10 @@ std::string digest_of(Catalog const& catalog) {
 
 /// What every rank must agree on, whatever its own part is.
 std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies,
-                      std::span<WaveShape const> waves) {
+                      std::span<ReadGroup const> groups) {
     Digest digest;
-    digest.add(plan.mesh.dp);
-    digest.add(plan.mesh.tp);
+    auto const& mesh = plan.mesh;
+    for (auto const size : {mesh.pp, mesh.dp, mesh.fsdp, mesh.tp, mesh.expert_ranks()}) { digest.add(size); }
     digest.add(plan.plan_name);
     digest.add(plan.source_digest);
     digest.add(plan.request_bytes);
@@ -124,9 +134,12 @@ std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy
         digest.add(demand.uses()[i].source);
         digest.add(strategies[i]);
     }
-    for (auto const& wave : waves) {
-        digest.add(wave.line_bytes);
-        digest.add(wave.stripe_bytes);
+    for (auto const& group : groups) {
+        digest.add(group.first_wave);
+        for (auto const& wave : group.shapes) {
+            digest.add(wave.line_bytes);
+            digest.add(wave.stripe_bytes);
+        }
     }
     return digest.hex();
 }
@@ -144,7 +157,7 @@ char const* to_string(Strategy strategy) noexcept {
 
 MappingOptions mapping_options(PlanOptions const& options) {
     MappingOptions mapping;
-    mapping.tp = options.mesh.tp;
+    mapping.mesh = options.mesh;
     mapping.plan = options.plan;
     mapping.kv_heads = options.replicate_kv_heads ? KvHeads::replicate : KvHeads::cut;
     mapping.strict_divisible = options.strict_divisible;
@@ -163,8 +176,49 @@ Plan make_plan(Catalog const& catalog, Architecture const& architecture, PlanOpt
     return plan;
 }
 
+namespace {
+
+/// The way each stored tensor goes: read directly, or in the waves of the stages that need it.
+struct Reading {
+    std::vector<Strategy> strategies;  ///< by use
+    std::vector<ReadGroup> groups;
+};
+
+Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand, StrategyChoice choice,
+                       StagingBudget const& budget) {
+    Reading reading;
+    std::map<std::vector<std::int64_t>, WaveBuilder> builders;  // by stages
+    auto const stage_ranks = plan.mesh.world() / plan.mesh.pp;
+    for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
+        auto const& use = demand.uses()[i];
+        auto const& stored = catalog.tensors()[use.source];
+        auto const ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks;
+        reading.strategies.push_back(choose_strategy(use, {choice, ranks, plan.facts[stored.file].is_cached()}));
+        count_strategy(plan.strategy_bytes, reading.strategies.back(), use.needed.size());
+        if (reading.strategies.back() == Strategy::direct) { continue; }
+        // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
+        auto const line = budget.wave_bytes / static_cast<std::uint64_t>(plan.mesh.world()) *
+                          static_cast<std::uint64_t>(ranks);
+        builders.try_emplace(use.stages, WaveLimits{.world = ranks, .wave_bytes = line}).first->second.add(
+            i, stored, use.needed);
+    }
+    for (auto& [stages, builder] : builders) { reading.groups.push_back({stages, builder.finish(), 0}); }
+    // What several stages need comes first; after that each goes on by itself.
+    std::stable_sort(reading.groups.begin(), reading.groups.end(),
+                     [](ReadGroup const& a, ReadGroup const& b) { return a.stages.size() > b.stages.size(); });
+    return reading;
+}
+
+/// From indices of the demand to those of this rank's tensors.
+void renumber(std::span<CopyBlock> blocks, std::vector<std::uint32_t> const& local_index) {
+    for (auto& block : blocks) { block.tensor = local_index[block.tensor]; }
+}
+
+}  // namespace
+
 Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions const& options, std::int64_t rank,
                      std::span<FileFacts const> facts) {
+    check(options.mesh);
     Plan plan;
     plan.mesh = options.mesh;
     plan.rank = rank;
@@ -178,33 +232,28 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
 
     auto const budget = divide_staging(options.staging_bytes, options.mesh.world());
     ReadLimits const limits{.request_bytes = budget.request_bytes};
-    Demand demand(catalog, std::move(parameters), {options.mesh.tp, options.priority, limits.max_gap});
-    add_tensors(plan, demand);
+    Demand demand(catalog, std::move(parameters), {options.mesh, options.priority, limits.max_gap});
+    auto const local_index = add_tensors(plan, demand);
 
+    auto reading = choose_reading(plan, catalog, demand, options.strategy, budget);
     DirectReads direct(limits);
-    WaveBuilder builder({.world = options.mesh.world(), .wave_bytes = budget.wave_bytes});
-    std::vector<Strategy> strategies;
-    for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
+    for (std::size_t i = 0; i < demand.uses().size(); ++i) {
         auto const& use = demand.uses()[i];
-        auto const& stored = catalog.tensors()[use.source];
-        strategies.push_back(
-            choose_strategy(use, {options.strategy, options.mesh.world(), plan.facts[stored.file].is_cached()}));
-        count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
-        if (strategies.back() == Strategy::direct) {
-            direct.add(stored, demand.blocks_for(use, options.mesh.tp_rank(rank)));
-        } else {
-            builder.add(i, stored, use.needed);
+        if (reading.strategies[i] == Strategy::direct) {
+            direct.add(catalog.tensors()[use.source], demand.blocks_for(use, rank));
         }
     }
     direct.finish(plan.facts);
-    auto const waves = builder.finish();
     plan.direct = std::move(direct.reads);
     plan.direct_blocks = std::move(direct.blocks);
     plan.request_bytes = budget.request_bytes;
     plan.direct_buffers = budget.direct_buffers;
-    plan.slot_count = waves.empty() ? 0 : budget.slot_count;
-    assign_waves(plan, waves, demand, budget.request_bytes);
-    plan.digest = digest_of(plan, demand, strategies, waves);
+    auto const waves = schedule(reading.groups);
+    plan.slot_count = waves == 0 ? 0 : budget.slot_count;
+    assign_waves(plan, reading.groups, waves, demand, budget.request_bytes);
+    renumber(plan.direct_blocks, local_index);
+    renumber(plan.wave_blocks, local_index);
+    plan.digest = digest_of(plan, demand, reading.strategies, reading.groups);
     fill_totals(plan);
     return plan;
 }

@@ -118,38 +118,109 @@ std::vector<WaveShape> WaveBuilder::finish() {
     return std::move(done_);
 }
 
-void assign_waves(Plan& plan, std::span<WaveShape const> shapes, Demand& demand, std::uint64_t request_bytes) {
-    auto const world = plan.mesh.world();
-    auto const own_tp_rank = plan.mesh.tp_rank(plan.rank);
-    for (std::size_t index = 0; index < shapes.size(); ++index) {
-        auto const& shape = shapes[index];
-        std::map<std::uint32_t, std::vector<CopyBlock>> receives;
-        std::map<std::uint32_t, std::vector<CopyBlock>> sends;
-        std::uint64_t wanted_bytes = 0;
-        for (auto const& part : shape.parts) {
-            auto const& use = demand.uses()[part.use];
-            ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
-            auto const own = demand.blocks_for(use, own_tp_rank);
-            for_each_stripe(shape, index, world, line,
-                            [&](std::uint32_t reader, std::uint64_t slot_begin, ByteRange piece) {
-                                clip_to_slot(own, part, piece, slot_begin, receives[reader]);
-                                if (reader != static_cast<std::uint32_t>(plan.rank)) { return; }
-                                wanted_bytes += piece.size();
-                                for (std::int64_t tp_rank = 0; tp_rank < plan.mesh.tp; ++tp_rank) {
-                                    if (tp_rank == own_tp_rank && plan.mesh.dp == 1) { continue; }
-                                    clip_to_slot(tp_rank == own_tp_rank ? own : demand.blocks_for(use, tp_rank), part,
-                                                 piece, slot_begin, sends[static_cast<std::uint32_t>(tp_rank)]);
-                                }
-                            });
+std::int64_t ReadGroup::ranks(Mesh const& mesh) const noexcept {
+    return static_cast<std::int64_t>(stages.size()) * mesh.dp * mesh.copy_ranks();
+}
+
+std::int64_t ReadGroup::rank(Mesh const& mesh, std::int64_t index) const noexcept {
+    auto const stage_ranks = mesh.dp * mesh.copy_ranks();
+    return stages[static_cast<std::size_t>(index / stage_ranks)] * stage_ranks + index % stage_ranks;
+}
+
+std::optional<std::int64_t> ReadGroup::index(Mesh const& mesh, std::int64_t rank) const noexcept {
+    auto const found = std::find(stages.begin(), stages.end(), mesh.stage(rank));
+    if (found == stages.end()) { return std::nullopt; }
+    auto const stage_ranks = mesh.dp * mesh.copy_ranks();
+    return (found - stages.begin()) * stage_ranks + rank % stage_ranks;
+}
+
+std::size_t schedule(std::span<ReadGroup> groups) {
+    std::map<std::int64_t, std::size_t> next_wave;  // by stage
+    std::size_t count = 0;
+    for (auto& group : groups) {
+        group.first_wave = 0;
+        for (auto const stage : group.stages) { group.first_wave = std::max(group.first_wave, next_wave[stage]); }
+        auto const end = group.first_wave + group.shapes.size();
+        for (auto const stage : group.stages) { next_wave[stage] = end; }
+        count = std::max(count, end);
+    }
+    return count;
+}
+
+namespace {
+
+/// What one rank does in the waves of one group.
+class GroupMember {
+   public:
+    GroupMember(Plan& plan, ReadGroup const& group, std::int64_t own_index, Demand& demand, std::uint64_t request_bytes)
+        : plan_(plan), group_(group), own_index_(own_index), demand_(demand), request_bytes_(request_bytes),
+          ranks_(group.ranks(plan.mesh)) {
+        for (auto const stage : group.stages) {
+            auto const first = stage * plan.mesh.dp * plan.mesh.copy_ranks();
+            for (std::int64_t i = 0; i < plan.mesh.copy_ranks(); ++i) { leaders_.push_back(first + i); }
         }
+    }
+
+    Wave wave(std::size_t number) {
+        auto const& shape = group_.shapes[number];
+        receives_.clear();
+        sends_.clear();
+        std::uint64_t wanted_bytes = 0;
+        for (auto const& part : shape.parts) { wanted_bytes += add_part(shape, number, part); }
         Wave wave;
-        wave.reads = reads_of(shape, index, world, plan.rank, request_bytes);
-        for (auto const& read : wave.reads) { plan.totals.over_read_bytes += read.range.size_bytes; }
-        plan.totals.over_read_bytes -= wanted_bytes;
-        wave.receives = to_deliveries(std::move(receives), plan.wave_blocks);
-        wave.sends = to_deliveries(std::move(sends), plan.wave_blocks);
-        plan.waves.push_back(std::move(wave));
-        plan.slot_bytes = std::max(plan.slot_bytes, shape.stripe_bytes);
+        wave.reads = reads_of(shape, number, ranks_, own_index_, request_bytes_);
+        for (auto const& read : wave.reads) { plan_.totals.over_read_bytes += read.range.size_bytes; }
+        plan_.totals.over_read_bytes -= wanted_bytes;
+        wave.receives = to_deliveries(std::move(receives_), plan_.wave_blocks);
+        wave.sends = to_deliveries(std::move(sends_), plan_.wave_blocks);
+        return wave;
+    }
+
+   private:
+    /// Bytes of the part that this rank reads.
+    std::uint64_t add_part(WaveShape const& shape, std::size_t number, WavePart const& part) {
+        auto const& use = demand_.uses()[part.use];
+        auto const own_leader = plan_.mesh.leader(plan_.rank);
+        auto const own = demand_.blocks_for(use, own_leader);
+        std::uint64_t read_bytes = 0;
+        ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
+        for_each_stripe(
+            shape, number, ranks_, line, [&](std::uint32_t reader, std::uint64_t slot_begin, ByteRange piece) {
+                auto const reading_rank = group_.rank(plan_.mesh, reader);
+                clip_to_slot(own, part, piece, slot_begin, receives_[static_cast<std::uint32_t>(reading_rank)]);
+                if (reading_rank != plan_.rank) { return; }
+                read_bytes += piece.size();
+                for (auto const leader : leaders_) {
+                    if (leader == own_leader && plan_.mesh.dp == 1) { continue; }
+                    clip_to_slot(leader == own_leader ? own : demand_.blocks_for(use, leader), part, piece, slot_begin,
+                                 sends_[static_cast<std::uint32_t>(leader)]);
+                }
+            });
+        return read_bytes;
+    }
+
+    Plan& plan_;
+    ReadGroup const& group_;
+    std::int64_t own_index_;
+    Demand& demand_;
+    std::uint64_t request_bytes_;
+    std::int64_t ranks_;
+    std::vector<std::int64_t> leaders_;  ///< of the group's ranks
+    std::map<std::uint32_t, std::vector<CopyBlock>> receives_;
+    std::map<std::uint32_t, std::vector<CopyBlock>> sends_;
+};
+
+}  // namespace
+
+void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand& demand,
+                  std::uint64_t request_bytes) {
+    plan.waves.resize(wave_count);
+    for (auto const& group : groups) {
+        for (auto const& shape : group.shapes) { plan.slot_bytes = std::max(plan.slot_bytes, shape.stripe_bytes); }
+        auto const own_index = group.index(plan.mesh, plan.rank);
+        if (!own_index) { continue; }
+        GroupMember member(plan, group, *own_index, demand, request_bytes);
+        for (std::size_t i = 0; i < group.shapes.size(); ++i) { plan.waves[group.first_wave + i] = member.wave(i); }
     }
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,7 +40,7 @@ struct WaveShape {
 };
 
 struct WaveLimits {
-    std::int64_t world = 1;
+    std::int64_t world = 1;  ///< ranks that share the reading
     std::uint64_t wave_bytes = 0;                    ///< a wave's line is not longer; a multiple of world pages
     std::uint64_t max_gap = 4096;                    ///< holes up to this are read over
     /// Fewer ranks read rather than shorter stripes, if the line allows
@@ -64,8 +65,27 @@ class WaveBuilder {
     std::vector<WaveShape> done_;
 };
 
-/// Fills in what rank @p rank does in the waves.
+/// Stages that share the reading of what all of them need, and the waves that do it.
+struct ReadGroup {
+    std::vector<std::int64_t> stages;  ///< ascending
+    std::vector<WaveShape> shapes;
+    std::size_t first_wave = 0;        ///< among the waves of the plan
+
+    std::int64_t ranks(Mesh const& mesh) const noexcept;
+    std::int64_t rank(Mesh const& mesh, std::int64_t index) const noexcept;
+
+    /// Nothing if @p rank is of another stage.
+    std::optional<std::int64_t> index(Mesh const& mesh, std::int64_t rank) const noexcept;
+};
+
+/// Decides when each group's waves come: groups that have no stage in common go on at the same time. The number of
+/// waves of the plan.
+std::size_t schedule(std::span<ReadGroup> groups);
+
+/// Fills in what the plan's rank does in the waves.
 /// @param plan its mesh and rank are set; waves and wave_blocks are filled, slot_bytes set.
-void assign_waves(Plan& plan, std::span<WaveShape const> shapes, Demand& demand, std::uint64_t request_bytes);
+/// @param wave_count as schedule gave it.
+void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand& demand,
+                  std::uint64_t request_bytes);
 
 }  // namespace shardwise

@@ -33,8 +33,8 @@ Json range_json(FileRange const& range) {
 }
 
 Json block_json(CopyBlock const& block) {
-    Json json = {
-        {"tensor", block.tensor}, {"source", block.source}, {"target", block.target}, {"run_bytes", block.run_bytes}};
+    Json json = {{"source", block.source}, {"target", block.target}, {"run_bytes", block.run_bytes}};
+    if (block.tensor != kElsewhere) { json["tensor"] = block.tensor; }
     for (auto const& loop : block.loops) {
         json["loops"].push_back(
             {{"count", loop.count}, {"source_stride", loop.source_stride}, {"target_stride", loop.target_stride}});
@@ -110,8 +110,9 @@ std::string plan_table(std::span<Plan const> plans) {
     auto const once = strategy.direct + strategy.cooperative + strategy.shared;
     std::uint64_t read = 0;
     for (auto const& plan : plans) { read += plan.totals.read_bytes; }
-    auto text = fmt::format("architecture {}, plan {}, tp {}, dp {}: {} tensors; digest {}\n", first.architecture,
-                            first.plan_name, first.mesh.tp, first.mesh.dp, first.tensors.size(), first.digest);
+    auto text =
+        fmt::format("architecture {}, plan {}, {}: {} tensors; digest {}\n", first.architecture, first.plan_name,
+                    to_string(first.mesh), first.tensors.size() + first.elsewhere.size(), first.digest);
     text += fmt::format("  needed once: {}: direct {}, cooperative {}, shared {}; {} wave(s)\n", format_bytes(once),
                         format_bytes(strategy.direct), format_bytes(strategy.cooperative),
                         format_bytes(strategy.shared), first.waves.size());
@@ -137,13 +138,16 @@ std::string plan_json(std::span<Plan const> plans, bool with_parts) {
     Json json = {
         {"schema", "shardwise.plan/1"},
         {"world", first.mesh.world()},
-        {"tp", first.mesh.tp},
+        {"pp", first.mesh.pp},
         {"dp", first.mesh.dp},
+        {"fsdp", first.mesh.fsdp},
+        {"tp", first.mesh.tp},
+        {"ep", first.mesh.expert_ranks()},
         {"arch", first.architecture},
         {"plan", first.plan_name},
         {"digest", first.digest},
         {"source_digest", first.source_digest},
-        {"tensors", first.tensors.size()},
+        {"tensors", first.tensors.size() + first.elsewhere.size()},
         {"waves", first.waves.size()},
         {"strategy_bytes",
          {{"direct", first.strategy_bytes.direct},

@@ -189,8 +189,11 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
     Json json = {
         {"schema", "shardwise.stats/1"},
         {"world", facts.mesh.world()},
-        {"tp", facts.mesh.tp},
+        {"pp", facts.mesh.pp},
         {"dp", facts.mesh.dp},
+        {"fsdp", facts.mesh.fsdp},
+        {"tp", facts.mesh.tp},
+        {"ep", facts.mesh.expert_ranks()},
         {"arch", facts.architecture},
         {"plan", facts.plan_name},
         {"plan_digest", facts.plan_digest},
@@ -224,9 +227,9 @@ std::string stats_table(JobFacts const& facts, std::span<RankStats const> ranks)
     auto const seconds = load_seconds(ranks);
     auto const stored = spread_of(ranks, &RankStats::stored_bytes).sum;
     auto text =
-        fmt::format("{}: {} tensors, {} (architecture {}, plan {}) into {} rank{}: tp {}, dp {}\n", facts.checkpoint,
+        fmt::format("{}: {} tensors, {} (architecture {}, plan {}) into {} rank{}: {}\n", facts.checkpoint,
                     facts.tensors, format_bytes(ranks.front().checkpoint_bytes), facts.architecture, facts.plan_name,
-                    facts.mesh.world(), facts.mesh.world() == 1 ? "" : "s", facts.mesh.tp, facts.mesh.dp);
+                    facts.mesh.world(), facts.mesh.world() == 1 ? "" : "s", to_string(facts.mesh));
     text += fmt::format("  {:<16}{:>12}{:>12}{:>12}\n", "per rank", "min", "mean", "max");
     for (auto const& figure : kFigures) { text += figure_row(figure, ranks); }
     text += fmt::format("  loaded {} in {}: {}; read {:.3f} x the bytes needed once\n", format_bytes(stored),

@@ -19,13 +19,21 @@ constexpr std::string_view kPrefix = "model-rank-";
 
 std::string_view ending(RankFormat format) { return format == RankFormat::hdf5 ? ".h5" : ".safetensors"; }
 
-Json placement_json(Placement const& placement) {
-    Json json = {{"kind", to_string(placement.kind)}};
-    if (placement.kind == Placement::Kind::replicate) { return json; }
-    json["dim"] = placement.dim;
-    for (auto const& block : placement.blocks) {
+Json cut_json(Placement::AxisCut const& cut) {
+    Json json = {{"kind", to_string(cut.kind)}, {"dim", cut.dim}};
+    if (cut.axis != MeshAxis::tp) { json["axis"] = to_string(cut.axis); }
+    for (auto const& block : cut.blocks) {
         json["blocks"].push_back({{"size", block.size}, {"parts", block.parts}, {"repeat", block.repeat}});
     }
+    return json;
+}
+
+/// The first cut, with those that follow it under "then".
+Json placement_json(Placement const& placement) {
+    auto const& cuts = placement.cuts;
+    Json json = cuts.empty() ? Json{{"kind", to_string(Placement::Kind::replicate)}} : cut_json(cuts.front());
+    for (std::size_t i = 1; i < cuts.size(); ++i) { json["then"].push_back(cut_json(cuts[i])); }
+    if (!placement.stages.empty()) { json["stages"] = placement.stages; }
     return json;
 }
 
@@ -63,7 +71,12 @@ std::string manifest_json(Plan const& plan, RankFormat format, SourceRecord cons
     Json json = {
         {"schema", "shardwise.manifest/1"},
         {"world", plan.mesh.world()},
-        {"mesh", {{"dp", plan.mesh.dp}, {"tp", plan.mesh.tp}}},
+        {"mesh",
+         {{"pp", plan.mesh.pp},
+          {"dp", plan.mesh.dp},
+          {"fsdp", plan.mesh.fsdp},
+          {"tp", plan.mesh.tp},
+          {"ep", plan.mesh.expert_ranks()}}},
         {"architecture", plan.architecture},
         {"plan", plan.plan_name},
         {"source_digest", plan.source_digest},
@@ -76,14 +89,16 @@ std::string manifest_json(Plan const& plan, RankFormat format, SourceRecord cons
     json["tied"] = Json::object();
     Json tensors = Json::object();
     auto& members = tensors.get_ref<Json::object_t&>();  // names differ: no need to look for each among the others
-    for (auto const& tensor : plan.tensors) {
-        Json entry = {
-            {"dtype", to_string(tensor.dtype)},
-            {"shape", std::vector<std::int64_t>(tensor.global_shape.begin(), tensor.global_shape.end())},
-            {"placement", placement_json(tensor.placement)},
-        };
-        members.emplace_back(tensor.name, std::move(entry));
-        for (auto const& alias : tensor.aliases) { json["tied"][alias] = tensor.name; }
+    for (auto const* list : {&plan.tensors, &plan.elsewhere}) {
+        for (auto const& tensor : *list) {
+            Json entry = {
+                {"dtype", to_string(tensor.dtype)},
+                {"shape", std::vector<std::int64_t>(tensor.global_shape.begin(), tensor.global_shape.end())},
+                {"placement", placement_json(tensor.placement)},
+            };
+            members.emplace_back(tensor.name, std::move(entry));
+            for (auto const& alias : tensor.aliases) { json["tied"][alias] = tensor.name; }
+        }
     }
     json["tensors"] = std::move(tensors);
     // The source goes on one line: one line a name, a type and an extent would make most of the file.

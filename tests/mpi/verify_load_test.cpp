@@ -12,14 +12,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
-using Maker = TestModel (*)(std::string const&, std::int64_t);
+using Maker = TestModel (*)(std::string const&, Mesh const&);
 constexpr std::pair<char const*, Maker> kModels[] = {
     {"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}};
 
 /// A model on disk, opened, planned and loaded as a program does it.
 struct Loaded {
     Loaded(Context& context, Maker make, PlanOptions const& plan_options)
-        : model(make(shared_folder("small"), plan_options.mesh.tp)), options(plan_options) {
+        : model(make(shared_folder("small"), plan_options.mesh)), options(plan_options) {
         together(context.communicator(), [&] {
             if (context.rank() == 0) { model.write(); }
         });
@@ -39,9 +39,9 @@ struct Loaded {
     ParameterStore store;
 };
 
-PlanOptions options_for(Context const& context, std::int64_t dp) {
+PlanOptions options_for(Mesh const& mesh) {
     PlanOptions options;
-    options.mesh = {dp, context.size() / dp};
+    options.mesh = mesh;
     options.staging_bytes = 1ULL << 20U;
     options.strategy = StrategyChoice::cooperative;
     return options;
@@ -50,9 +50,9 @@ PlanOptions options_for(Context const& context, std::int64_t dp) {
 TEST(VerifyLoad, AcceptsEveryModelAsItWasLoaded) {
     auto context = Context(make_world());
     for (auto const& [name, make] : kModels) {
-        for (std::int64_t dp = 1; dp <= 2 && context.size() % dp == 0; ++dp) {
-            SCOPED_TRACE(fmt::format("{}, dp {}", name, dp));
-            Loaded const loaded(context, make, options_for(context, dp));
+        for (auto const& mesh : meshes(context.size())) {
+            SCOPED_TRACE(fmt::format("{}, {}", name, to_string(mesh)));
+            Loaded const loaded(context, make, options_for(mesh));
             EXPECT_EQ(loaded.plan.architecture, name);
             EXPECT_EQ(difference(loaded.store, loaded.plan, loaded.model), "");
             EXPECT_NO_THROW(loaded.verify(context));
@@ -63,7 +63,7 @@ TEST(VerifyLoad, AcceptsEveryModelAsItWasLoaded) {
 TEST(VerifyLoad, AcceptsKeyValueHeadsThatSeveralRanksHold) {
     auto context = Context(make_world());
     if (8 % context.size() != 0) { return; }  // 4 heads go into 1, 2, 4 and 8 ranks
-    auto options = options_for(context, 1);
+    auto options = options_for({.tp = context.size()});
     options.replicate_kv_heads = true;
     Loaded const loaded(context, small_llama, options);
     EXPECT_NO_THROW(loaded.verify(context));
@@ -72,7 +72,7 @@ TEST(VerifyLoad, AcceptsKeyValueHeadsThatSeveralRanksHold) {
 TEST(VerifyLoad, NamesTheTensorInWhichOneByteOfOneRankDiffers) {
     auto context = Context(make_world());
     for (auto const& [name, make] : kModels) {
-        Loaded const loaded(context, make, options_for(context, 1));
+        Loaded const loaded(context, make, options_for({.tp = context.size()}));
         for (auto const failing : {0, context.size() - 1}) {
             auto const victim = *loaded.store.find("model.layers.0.self_attn.o_proj.weight");
             auto& byte = victim.bytes[victim.bytes.size() / 2];
@@ -92,7 +92,7 @@ TEST(VerifyLoad, NamesTheTensorInWhichOneByteOfOneRankDiffers) {
 
 TEST(VerifyLoad, SeesElementsOfARankThatChangedPlaces) {
     auto context = Context(make_world());
-    Loaded const loaded(context, small_mixtral, options_for(context, 1));
+    Loaded const loaded(context, small_mixtral, options_for({.tp = context.size()}));
     auto const victim = *loaded.store.find("model.layers.0.mlp.experts.down_proj");
     if (context.rank() == 0) {
         std::swap_ranges(victim.bytes.begin(), victim.bytes.begin() + 2, victim.bytes.end() - 2);

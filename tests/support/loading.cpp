@@ -41,8 +41,8 @@ class Folders {
 
 std::string describe(Way const& way) {
     static constexpr char const* kStrategies[] = {"auto", "direct", "cooperative"};
-    return fmt::format("{}, {}, strategy {}, staging {}, dp {}, lanes {}", way.storage.name, way.network.name,
-                       kStrategies[static_cast<std::size_t>(way.strategy)], way.staging_bytes, way.dp, way.lanes);
+    return fmt::format("{}, {}, strategy {}, staging {}, {}, lanes {}", way.storage.name, way.network.name,
+                       kStrategies[static_cast<std::size_t>(way.strategy)], way.staging_bytes, to_string(way.mesh), way.lanes);
 }
 
 std::vector<Storage> storages() {
@@ -78,11 +78,41 @@ std::string shared_folder(std::string const& name) {
     return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
 }
 
-TestModel const& model_on_disk(std::int64_t tp) {
-    static std::map<std::int64_t, TestModel> models;
-    if (auto const found = models.find(tp); found != models.end()) { return found->second; }
+std::vector<Mesh> meshes(int ranks) {
+    switch (ranks) {
+        case 1:
+            return {{}};
+        case 2:
+        case 3:
+            return {{.tp = ranks}, {.fsdp = ranks}, {.pp = ranks}, {.dp = ranks}};
+        case 4:
+            return {{.tp = 4},
+                    {.dp = 2, .tp = 2},
+                    {.fsdp = 2, .tp = 2, .ep = 4},
+                    {.pp = 2, .tp = 2},
+                    {.pp = 2, .fsdp = 2, .ep = 2}};
+        case 8:
+            return {{.tp = 8},
+                    {.dp = 2, .tp = 4},
+                    {.dp = 2, .fsdp = 2, .tp = 2},
+                    {.pp = 2, .fsdp = 2, .tp = 2},
+                    {.fsdp = 4, .tp = 2, .ep = 4},
+                    {.pp = 2, .dp = 2, .fsdp = 2, .ep = 2},
+                    {.pp = 4, .tp = 2}};
+        default:
+            return {{.tp = ranks}};
+    }
+}
+
+Mesh mesh_of(Way const& way, std::int64_t ranks) {
+    return way.mesh.world() == 1 ? Mesh{.tp = ranks} : way.mesh;
+}
+
+TestModel const& model_on_disk(Mesh const& mesh) {
+    static std::map<Mesh, TestModel> models;
+    if (auto const found = models.find(mesh); found != models.end()) { return found->second; }
     auto const folder = shared_folder("model");
-    auto const& model = models.emplace(tp, mixed_model(folder, 21, tp, 15)).first->second;
+    auto const& model = models.emplace(mesh, mixed_model(folder, 21, mesh, 15)).first->second;
     auto const world = make_world();
     together(*world, [&] {
         if (world->rank() == 0) { model.write(); }
@@ -96,7 +126,7 @@ Context make_job(Network const& network) {
 
 Plan plan_for(TestModel const& model, Way const& way, Context const& context, std::vector<FileFacts> facts) {
     PlanOptions options;
-    options.mesh = {way.dp, context.size() / way.dp};
+    options.mesh = mesh_of(way, context.size());
     options.strategy = way.strategy;
     options.staging_bytes = way.staging_bytes;
     if (facts.empty()) {
@@ -115,11 +145,11 @@ Materialization start(Plan const& plan, Way const& way, Context& context, Reader
 }
 
 std::string difference(ParameterStore const& store, Plan const& plan, TestModel const& model) {
-    auto const count = model.parameters().list.size();
+    auto const count = model.names_on(plan.rank).size();
     if (store.size() != count) { return fmt::format("{} tensors instead of {}", store.size(), count); }
     for (std::size_t i = 0; i < store.size(); ++i) {
         auto const held = store[i];
-        auto const& right = model.expected(held.info->name, plan.mesh.tp_rank(plan.rank));
+        auto const& right = model.expected(held.info->name, plan.rank);
         if (held.bytes.size() != right.size()) {
             return fmt::format("{} has {} B instead of {}", held.info->name, held.bytes.size(), right.size());
         }

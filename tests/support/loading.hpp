@@ -35,7 +35,7 @@ struct Way {
     Network network;
     StrategyChoice strategy = StrategyChoice::automatic;
     std::uint64_t staging_bytes = 1ULL << 20U;
-    std::int64_t dp = 1;
+    Mesh mesh = {};  ///< of one rank: all ranks are tp ranks
     std::size_t lanes = 0;
 };
 std::string describe(Way const& way);
@@ -45,8 +45,15 @@ std::string describe(Way const& way);
 std::vector<Storage> storages();
 std::vector<Network> networks(int ranks);
 
-/// A model in files that all ranks can read, made once for each tp; removed when the process ends. Collective.
-TestModel const& model_on_disk(std::int64_t tp);
+/// Meshes of that many ranks: every dimension alone, and together.
+std::vector<Mesh> meshes(int ranks);
+
+/// A model in files that all ranks can read, made once for each mesh; removed when the process ends. Collective.
+TestModel const& model_on_disk(Mesh const& mesh);
+inline TestModel const& model_on_disk(std::int64_t tp) { return model_on_disk(Mesh{.tp = tp}); }
+
+/// The mesh of @p way with that many ranks.
+Mesh mesh_of(Way const& way, std::int64_t ranks);
 
 /// A folder all ranks can use, its name the same on all; removed when the process ends. Collective.
 std::string shared_folder(std::string const& name);

@@ -2,12 +2,15 @@
 /// A checkpoint without files: stored tensors with values, mapped by rules, and what each rank holds of the result.
 #pragma once
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "mapping/parameters.hpp"
+#include "mapping/tiling.hpp"
 #include "support/naive_tensor.hpp"
 #include "support/read_view.hpp"
 #include <shardwise/architecture.hpp>
@@ -81,23 +84,22 @@ class Model {
     /// What @p rank holds: slices of the index map joined, as a plan reads them.
     NaiveTensor shard(std::string const& name, std::int64_t rank) const {
         auto const& [unused_name, aliases, value, placement] = (*this)[name];
-        if (placement.kind == Placement::Kind::replicate) { return whole(name); }
-        std::vector<View> parts;
-        for (auto const& range : held_ranges(placement, rank)) {
-            parts.push_back(slice(evaluate(value), placement.dim, range.begin, range.end));
+        View shard{local_shape(placement, value.shape, mesh_, rank), {}};
+        for (auto const& box : held_boxes(placement, value.shape, mesh_, rank)) {
+            std::ranges::move(part_at(evaluate(value), box).regions, std::back_inserter(shard.regions));
         }
-        if (parts.empty()) { return {local_shape(placement, value.shape, rank), {}}; }
-        return read_view(concatenate(std::move(parts), placement.dim), contents_);
+        return read_view(shard, contents_);
     }
 
  private:
     Model(Catalog const& catalog, Stored const& tensors, Architecture const& architecture,
           MappingOptions const& options)
-        : parameters_(map_parameters(catalog, architecture, options)) {
+        : parameters_(map_parameters(catalog, architecture, options)), mesh_(options.mesh) {
         for (auto const& record : catalog.tensors()) { contents_.push_back(tensors.at(record.name)); }
     }
 
     Parameters parameters_;
+    Mesh mesh_;
     std::vector<NaiveTensor> contents_;
 };
 

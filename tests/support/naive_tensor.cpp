@@ -1,5 +1,6 @@
 #include "support/naive_tensor.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <numeric>
 
@@ -123,23 +124,73 @@ NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& 
     return {};
 }
 
-NaiveTensor naive_cut(NaiveTensor const& whole, Placement const& placement, std::int64_t rank) {
-    if (placement.kind == Placement::Kind::replicate) { return whole; }
+namespace {
+
+/// Place of a rank along an axis: the last axis of either view varies fastest.
+std::int64_t place_along(MeshAxis axis, Mesh const& mesh, std::int64_t rank) {
+    auto const ep = mesh.ep == 0 ? mesh.tp : mesh.ep;
+    auto const in_copy = rank % (mesh.fsdp * mesh.tp);
+    switch (axis) {
+        case MeshAxis::tp:
+            return in_copy % mesh.tp;
+        case MeshAxis::fsdp:
+            return in_copy / mesh.tp;
+        case MeshAxis::ep:
+            return in_copy % ep;
+        case MeshAxis::efsdp:
+            return in_copy / ep;
+    }
+    return -1;
+}
+
+std::int64_t ranks_along(MeshAxis axis, Mesh const& mesh) {
+    auto const ep = mesh.ep == 0 ? mesh.tp : mesh.ep;
+    switch (axis) {
+        case MeshAxis::tp:
+            return mesh.tp;
+        case MeshAxis::fsdp:
+            return mesh.fsdp;
+        case MeshAxis::ep:
+            return ep;
+        case MeshAxis::efsdp:
+            return mesh.fsdp * mesh.tp / ep;
+    }
+    return -1;
+}
+
+NaiveTensor naive_cut(NaiveTensor const& whole, Placement::AxisCut const& cut, Mesh const& mesh, std::int64_t rank) {
+    auto blocks = cut.blocks;
+    if (blocks.empty()) { blocks = {{whole.shape[cut.dim], ranks_along(cut.axis, mesh), 1}}; }
+    auto const place = place_along(cut.axis, mesh, rank);
     std::vector<std::int64_t> kept;  // indices of the cut dimension, in local order
     std::int64_t block_begin = 0;
-    for (auto const& block : placement.blocks) {
+    for (auto const& block : blocks) {
         std::int64_t const piece = block.size == 0 ? 0 : (block.size - 1) / block.parts + 1;
         for (std::int64_t i = 0; i < block.size; ++i) {
-            if (i / piece == rank / block.repeat) { kept.push_back(block_begin + i); }
+            if (i / piece == place / block.repeat) { kept.push_back(block_begin + i); }
         }
         block_begin += block.size;
     }
     Shape shape = whole.shape;
-    shape[placement.dim] = static_cast<std::int64_t>(kept.size());
+    shape[cut.dim] = static_cast<std::int64_t>(kept.size());
     return make(shape, [&](Index index) {
-        index[placement.dim] = kept[static_cast<std::size_t>(index[placement.dim])];
+        index[cut.dim] = kept[static_cast<std::size_t>(index[cut.dim])];
         return at(whole, index);
     });
+}
+
+}  // namespace
+
+NaiveTensor naive_cut(NaiveTensor const& whole, Placement const& placement, Mesh const& mesh, std::int64_t rank) {
+    auto left = whole;
+    for (auto const& cut : placement.cuts) { left = naive_cut(left, cut, mesh, rank); }
+    return left;
+}
+
+bool naively_holds(Placement const& placement, Mesh const& mesh, std::int64_t rank) {
+    auto const stage = rank / (mesh.dp * mesh.fsdp * mesh.tp);
+    auto const& stages = placement.stages;
+    return stages.empty() || std::count(stages.begin(), stages.end(), stage) > 0;
 }
 
 }  // namespace shardwise::test

@@ -35,7 +35,10 @@ NaiveTensor interleaved(NaiveTensor const& input, std::size_t dim, std::int64_t 
 /// Runs the operations of an expression on whole tensors; leaves come from @p sources by index.
 NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& sources);
 
-/// What @p rank holds of @p whole, by the ceil rule spelt out.
-NaiveTensor naive_cut(NaiveTensor const& whole, Placement const& placement, std::int64_t rank);
+/// What @p rank holds of @p whole: cut after cut, by the ceil rule spelt out.
+NaiveTensor naive_cut(NaiveTensor const& whole, Placement const& placement, Mesh const& mesh, std::int64_t rank);
+
+/// Whether the stage of @p rank is one of those that hold the parameter.
+bool naively_holds(Placement const& placement, Mesh const& mesh, std::int64_t rank);
 
 }  // namespace shardwise::test

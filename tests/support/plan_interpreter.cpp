@@ -101,7 +101,10 @@ void check_order(std::vector<Delivery> const& deliveries) {
 void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, std::vector<Slot> const& slots,
              RankMemory& memory) {
     auto const& plan = plans[rank];
-    auto const tp_rank = plan.mesh.tp_rank(plan.rank);
+    // The sends of a piece are listed by the receiver in the first replica.
+    auto const in_copy = plan.mesh.fsdp * plan.mesh.tp;
+    auto const in_stage = plan.mesh.dp * in_copy;
+    auto const first = plan.rank / in_stage * in_stage + plan.rank % in_copy;
     check_order(plan.waves[index].receives);
     for (auto const& delivery : plan.waves[index].receives) {
         auto const& sender = plans[delivery.peer];
@@ -109,7 +112,7 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
         auto const looked_up = packed(blocks, slots[delivery.peer]);
         if (looked_up.size() != delivery.bytes) { contradiction("a receive says another size than its blocks have"); }
         if (delivery.peer != rank) {
-            auto const* const sent = find_peer(sender.waves[index].sends, tp_rank);
+            auto const* const sent = find_peer(sender.waves[index].sends, first);
             if (sent == nullptr) {
                 contradiction(fmt::format("rank {} waits in wave {} for rank {}, which sends nothing", rank, index,
                                           delivery.peer));
@@ -128,7 +131,7 @@ void check_every_send_is_received(std::span<Plan const> plans, std::size_t rank,
     check_order(plans[rank].waves[index].sends);
     for (auto const& send : plans[rank].waves[index].sends) {
         for (std::int64_t replica = 0; replica < mesh.dp; ++replica) {
-            auto const receiver = static_cast<std::size_t>(replica * mesh.tp + send.peer);
+            auto const receiver = static_cast<std::size_t>(send.peer + replica * mesh.fsdp * mesh.tp);
             if (receiver == rank) { continue; }
             if (find_peer(plans[receiver].waves[index].receives, static_cast<std::int64_t>(rank)) == nullptr) {
                 contradiction(

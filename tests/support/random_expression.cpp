@@ -108,19 +108,38 @@ RandomCase random_case(std::mt19937& random) {
     return std::move(grower.result);
 }
 
-Placement random_placement(std::mt19937& random, Shape const& shape, std::int64_t world) {
-    auto const dim = pick_dim(random, shape.rank());
-    auto const extent = shape[dim];
+Placement random_placement(std::mt19937& random, Shape const& shape, Mesh const& mesh) {
+    Placement placement;
+    // Half of them lie on the experts' view of the mesh, where it is another one.
+    bool const is_expert = mesh.expert_ranks() != mesh.tp && pick(random, 0, 1) == 1;
+    auto const axis = is_expert ? MeshAxis::ep : MeshAxis::tp;
+    auto const ranks = is_expert ? mesh.ep : mesh.tp;
+    auto const dim = static_cast<std::uint32_t>(pick_dim(random, shape.rank()));
     auto const kind = pick(random, 0, 3);
-    if (kind == 0) { return {}; }
-    if (kind == 1) { return cut_along(shape, dim, world); }
-    Placement placement{Placement::Kind::packed, static_cast<std::uint32_t>(dim), {}};
-    std::int64_t left = extent;
-    for (auto blocks = pick(random, 1, 3); blocks > 0; --blocks) {
-        auto const size = blocks == 1 ? left : pick(random, 0, left);
-        auto const repeat = kind == 3 && world % 2 == 0 ? 2 : 1;
-        placement.blocks.push_back({size, world / repeat, repeat});
-        left -= size;
+    if (kind == 1) { placement.cuts.push_back({Placement::Kind::shard, dim, {{shape[dim], ranks, 1}}, axis}); }
+    if (kind > 1) {
+        std::vector<Placement::Block> blocks;
+        std::int64_t left = shape[dim];
+        for (auto more = pick(random, 1, 3); more > 0; --more) {
+            auto const size = more == 1 ? left : pick(random, 0, left);
+            auto const repeat = kind == 3 && ranks % 2 == 0 ? pick(random, 1, 2) : 1;
+            blocks.push_back({size, ranks / repeat, repeat});
+            left -= size;
+        }
+        placement.cuts.push_back({Placement::Kind::packed, dim, std::move(blocks), axis});
+    }
+    if (mesh.fsdp * mesh.tp > ranks) {
+        placement.cuts.push_back({Placement::Kind::shard, 0, {}, is_expert ? MeshAxis::efsdp : MeshAxis::fsdp});
+    }
+    switch (mesh.pp > 1 ? pick(random, 0, 3) : 0) {
+        case 1:
+            placement.stages = {0, mesh.pp - 1};
+            break;
+        case 2:
+            placement.stages = {pick(random, 0, mesh.pp - 1)};
+            break;
+        default:
+            break;
     }
     return placement;
 }

@@ -21,7 +21,7 @@ struct RandomCase {
 
 RandomCase random_case(std::mt19937& random);
 
-/// A random placement for a shape with at least one dimension.
-Placement random_placement(std::mt19937& random, Shape const& shape, std::int64_t world);
+/// A random placement on a mesh for a shape with at least one dimension.
+Placement random_placement(std::mt19937& random, Shape const& shape, Mesh const& mesh);
 
 }  // namespace shardwise::test

@@ -49,27 +49,45 @@ Expression stacked_experts(TestModel const& model, std::string const& which) {
     return stack_of(std::move(experts), 0);
 }
 
-/// In natural order of names, as planning expects it.
-void add_large_parameters(TestModel& model, std::int64_t tp) {
-    auto const cut = [&](Expression value, std::string name, std::size_t dim) {
-        auto const placement = cut_along(value.shape, dim, tp);
+/// With dimension 0 of what is left cut among the fsdp ranks, on the given stages.
+Placement on_mesh(Placement placement, Mesh const& mesh, std::vector<std::int64_t> stages = {}) {
+    bool const is_expert = !placement.cuts.empty() && placement.cuts.front().axis == MeshAxis::ep;
+    auto const outer = is_expert ? MeshAxis::efsdp : MeshAxis::fsdp;
+    if (mesh.size(outer) > 1) { placement.cuts.push_back({Placement::Kind::shard, 0, {}, outer}); }
+    if (mesh.pp > 1) { placement.stages = std::move(stages); }
+    return placement;
+}
+
+Placement packed(std::uint32_t dim, std::vector<Placement::Block> blocks) {
+    return {{{Placement::Kind::packed, dim, std::move(blocks), MeshAxis::tp}}, {}};
+}
+
+/// In natural order of names, as planning expects it. Embedding and norm are wanted by every stage.
+void add_large_parameters(TestModel& model) {
+    auto const& mesh = model.mesh;
+    auto const tp = mesh.tp;
+    auto const last = mesh.pp - 1;
+    auto const cut = [&](Expression value, std::string name, std::size_t dim, std::int64_t stage) {
+        auto const placement = on_mesh(cut_along(value.shape, dim, tp), mesh, {stage});
         model.add(std::move(name), std::move(value), placement);
     };
-    model.add("large.blocks", model.leaf("large.blocks"), {Placement::Kind::packed, 0, {{150, tp, 1}, {100, tp, 1}}});
-    cut(model.leaf("large.columns"), "large.columns", 0);
-    model.add("large.embedding", model.leaf("large.embedding"), {});
+    model.add("large.blocks", model.leaf("large.blocks"),
+              on_mesh(packed(0, {{150, tp, 1}, {100, tp, 1}}), mesh, {last}));
+    cut(model.leaf("large.columns"), "large.columns", 0, 0);
+    model.add("large.embedding", model.leaf("large.embedding"), on_mesh({}, mesh));
     std::vector<Expression> gate_up;
     gate_up.push_back(stacked_experts(model, "gate"));
     gate_up.push_back(stacked_experts(model, "up"));
     model.add("large.experts.gate_up", concatenation_of(std::move(gate_up), 1),
-              {Placement::Kind::packed, 1, {{33, tp, 1}, {33, tp, 1}}});
-    cut(slice_of(model.leaf("large.fused"), 0, 96, 144), "large.fused.k", 1);
-    cut(slice_of(model.leaf("large.fused"), 0, 0, 96), "large.fused.q", 0);
-    model.add("large.fused.v", slice_of(model.leaf("large.fused"), 0, 144, 192), {});
-    cut(interleave_of(model.leaf("large.heads"), 0, 4, false), "large.heads", 0);
-    model.add("large.norm", model.leaf("large.norm"), {});
-    cut(model.leaf("large.rows"), "large.rows", 1);
-    cut(transpose_of(model.leaf("large.turned"), 0, 1), "large.turned", 0);
+              on_mesh(packed(1, {{33, tp, 1}, {33, tp, 1}}), mesh, {last}));
+    // Parts of one stored tensor on several stages.
+    cut(slice_of(model.leaf("large.fused"), 0, 96, 144), "large.fused.k", 1, last);
+    cut(slice_of(model.leaf("large.fused"), 0, 0, 96), "large.fused.q", 0, 0);
+    model.add("large.fused.v", slice_of(model.leaf("large.fused"), 0, 144, 192), on_mesh({}, mesh, {0, last}));
+    cut(interleave_of(model.leaf("large.heads"), 0, 4, false), "large.heads", 0, last);
+    model.add("large.norm", model.leaf("large.norm"), on_mesh({}, mesh));
+    cut(model.leaf("large.rows"), "large.rows", 1, 0);
+    cut(transpose_of(model.leaf("large.turned"), 0, 1), "large.turned", 0, last);
 }
 
 /// What every kind of attention and the parts outside the layers share.
@@ -83,13 +101,14 @@ void add_dense_sources(ModelBuilder& builder, std::string const& layer) {
 
 struct Cutter {
     TestModel& model;
-    std::int64_t tp;
+    std::vector<std::int64_t> stages;
 
-    /// A stored tensor under its own name, cut along a dimension or held whole (-1).
+    /// A stored tensor under its own name, cut along a dimension or held whole (-1) by the tp ranks.
     void operator()(std::string const& name, int dim) const {
         auto value = model.leaf(name);
-        auto const placement = dim < 0 ? Placement{} : cut_along(value.shape, static_cast<std::size_t>(dim), tp);
-        model.add(name, std::move(value), placement);
+        auto const& mesh = model.mesh;
+        auto const cut = dim < 0 ? Placement{} : cut_along(value.shape, static_cast<std::size_t>(dim), mesh.tp);
+        model.add(name, std::move(value), on_mesh(cut, mesh, stages));
     }
 };
 
@@ -113,7 +132,7 @@ std::string config_of(std::string const& type) {
 
 }  // namespace
 
-TestModel mixed_model(std::string const& folder, std::uint32_t seed, std::int64_t tp, int count) {
+TestModel mixed_model(std::string const& folder, std::uint32_t seed, Mesh const& mesh, int count) {
     std::mt19937 random(seed);
     auto const cases = random_cases(random, count);
     ModelBuilder builder(folder, seed);
@@ -124,20 +143,21 @@ TestModel mixed_model(std::string const& folder, std::uint32_t seed, std::int64_
     }
     add_large_sources(builder);
     auto model = builder.finish();
+    model.mesh = mesh;
     for (std::size_t i = 0; i < cases.size(); ++i) {
         std::vector<std::uint32_t> numbers;
         for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) {
             numbers.push_back(*model.catalog().find(fmt::format("case.{}.{}", i, k)));
         }
         auto value = moved(cases[i].random.expression, cases[i].dtype, numbers);
-        auto placement = value.shape.rank() == 0 ? Placement{} : random_placement(random, value.shape, tp);
+        auto placement = value.shape.rank() == 0 ? Placement{} : random_placement(random, value.shape, mesh);
         model.add(fmt::format("case.{}", i), std::move(value), std::move(placement));
     }
-    add_large_parameters(model, tp);
+    add_large_parameters(model);
     return model;
 }
 
-TestModel small_llama(std::string const& folder, std::int64_t tp) {
+TestModel small_llama(std::string const& folder, Mesh const& mesh) {
     ModelBuilder builder(folder, 1);
     for (int i = 0; i < 2; ++i) {
         auto const layer = layer_name(i);
@@ -150,11 +170,14 @@ TestModel small_llama(std::string const& folder, std::int64_t tp) {
     builder.add("model.embed_tokens.weight", DType::bf16, {101, 64});
     builder.add("lm_head.weight", DType::bf16, {101, 64});
     auto model = builder.finish(config_of("llama"));
-    Cutter const cut{model, tp};
-    cut("lm_head.weight", 0);
-    cut("model.embed_tokens.weight", 0);  // added by the reference to every plan that does not name it
+    model.mesh = mesh;
+    auto const last = mesh.pp - 1;
+    Cutter{model, {last}}("lm_head.weight", 0);
+    // Added by the reference to every plan that does not name it.
+    Cutter{model, {0}}("model.embed_tokens.weight", 0);
     for (int i = 0; i < 2; ++i) {
         auto const layer = layer_name(i);
+        Cutter const cut{model, {mesh.pp == 2 ? i : last}};  // more stages than layers: the last one takes all
         add_dense_parameters(cut, layer);
         cut(layer + "mlp.gate_proj.weight", 0);
         cut(layer + "mlp.up_proj.weight", 0);
@@ -163,7 +186,7 @@ TestModel small_llama(std::string const& folder, std::int64_t tp) {
     return model;
 }
 
-TestModel small_phi3(std::string const& folder, std::int64_t tp) {
+TestModel small_phi3(std::string const& folder, Mesh const& mesh) {
     ModelBuilder builder(folder, 2);
     auto const layer = layer_name(0);
     builder.add(layer + "self_attn.qkv_proj.weight", DType::bf16, {128, 64});
@@ -172,7 +195,8 @@ TestModel small_phi3(std::string const& folder, std::int64_t tp) {
     builder.add(layer + "mlp.down_proj.weight", DType::bf16, {64, 90});
     builder.add("model.norm.weight", DType::f32, {64});
     auto model = builder.finish(config_of("phi3"));
-    Cutter const cut{model, tp};
+    model.mesh = mesh;
+    Cutter const cut{model, {mesh.pp - 1}};
     cut(layer + "self_attn.qkv_proj.weight", 0);
     cut(layer + "self_attn.o_proj.weight", 1);
     cut(layer + "mlp.gate_up_proj.weight", 0);
@@ -181,7 +205,11 @@ TestModel small_phi3(std::string const& folder, std::int64_t tp) {
     return model;
 }
 
-TestModel small_mixtral(std::string const& folder, std::int64_t tp) {
+namespace {
+
+/// With the experts' parameters, stacked, cut by @p gate_up and @p down.
+TestModel mixtral_with(std::string const& folder, Mesh const& mesh, Placement const& gate_up_cut,
+                       Placement const& down_cut) {
     ModelBuilder builder(folder, 3);
     auto const layer = layer_name(0);
     add_dense_sources(builder, layer);
@@ -195,7 +223,8 @@ TestModel small_mixtral(std::string const& folder, std::int64_t tp) {
         builder.add(expert(i, "w3"), DType::bf16, {90, 64});
     }
     auto model = builder.finish(config_of("mixtral"));
-    add_dense_parameters(Cutter{model, tp}, layer);
+    model.mesh = mesh;
+    add_dense_parameters(Cutter{model, {mesh.pp - 1}}, layer);
     auto const stacked = [&](char const* which) {
         std::vector<Expression> experts;
         for (int i = 0; i < 3; ++i) { experts.push_back(model.leaf(expert(i, which))); }
@@ -205,11 +234,26 @@ TestModel small_mixtral(std::string const& folder, std::int64_t tp) {
     gate_up.push_back(stacked("w1"));
     gate_up.push_back(stacked("w3"));
     model.add(layer + "mlp.experts.gate_up_proj", concatenation_of(std::move(gate_up), 1),
-              {Placement::Kind::packed, 1, {{90, tp, 1}, {90, tp, 1}}});
-    auto down = stacked("w2");
-    auto const placement = cut_along(down.shape, 2, tp);
-    model.add(layer + "mlp.experts.down_proj", std::move(down), placement);
+              on_mesh(gate_up_cut, mesh, {mesh.pp - 1}));
+    model.add(layer + "mlp.experts.down_proj", stacked("w2"), on_mesh(down_cut, mesh, {mesh.pp - 1}));
     return model;
+}
+
+}  // namespace
+
+TestModel small_mixtral(std::string const& folder, Mesh const& mesh) {
+    return mixtral_with(folder, mesh, packed(1, {{90, mesh.tp, 1}, {90, mesh.tp, 1}}),
+                        cut_along({3, 64, 90}, 2, mesh.tp));
+}
+
+TestModel small_mixtral_by_experts(std::string const& folder, Mesh const& mesh) {
+    bool const is_other_view = mesh.expert_ranks() != mesh.tp;
+    Placement const experts = {{{Placement::Kind::expert,
+                                 0,
+                                 {{3, mesh.expert_ranks(), 1}},
+                                 is_other_view ? MeshAxis::ep : MeshAxis::tp}},
+                               {}};
+    return mixtral_with(folder, mesh, experts, experts);
 }
 
 }  // namespace shardwise::test

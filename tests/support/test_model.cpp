@@ -48,18 +48,27 @@ Expression TestModel::leaf(std::string const& name) const {
     return stored(*index, catalog_.tensors()[*index]);
 }
 
-std::vector<std::byte> const& TestModel::expected(std::string const& name, std::int64_t tp_rank) const {
-    auto const [at, is_new] = expected_.try_emplace({name, tp_rank});
-    if (is_new) { at->second = work_out(name, tp_rank); }
+std::vector<std::byte> const& TestModel::expected(std::string const& name, std::int64_t rank) const {
+    auto const in_copy = rank % (mesh.fsdp * mesh.tp);
+    auto const [at, is_new] = expected_.try_emplace({name, in_copy});
+    if (is_new) { at->second = work_out(name, in_copy); }
     return at->second;
 }
 
-std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t tp_rank) const {
+std::vector<std::string> TestModel::names_on(std::int64_t rank) const {
+    std::vector<std::string> names;
+    for (auto const& parameter : parameters_.list) {
+        if (naively_holds(parameter.placement, mesh, rank)) { names.push_back(parameter.name); }
+    }
+    return names;
+}
+
+std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t rank) const {
     auto const found = std::find_if(parameters_.list.begin(), parameters_.list.end(),
                                     [&](Parameter const& p) { return p.name == name; });
     if (found == parameters_.list.end()) { throw std::logic_error("the test model has no parameter " + name); }
     auto const local =
-        naive_cut(wholes_[static_cast<std::size_t>(found - parameters_.list.begin())], found->placement, tp_rank);
+        naive_cut(wholes_[static_cast<std::size_t>(found - parameters_.list.begin())], found->placement, mesh, rank);
     std::vector<std::byte> bytes;
     for (auto const number : local.values) {
         auto const after = std::upper_bound(first_element_.begin(), first_element_.end(), number);
@@ -73,13 +82,13 @@ std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t
     return bytes;
 }
 
-std::uint64_t TestModel::needed_bytes(std::int64_t tp) const {
+std::uint64_t TestModel::needed_bytes() const {
     std::set<std::int64_t> numbers;
     std::uint64_t bytes = 0;
     for (std::size_t i = 0; i < wholes_.size(); ++i) {
         auto const element_bytes = static_cast<std::uint64_t>(bits(parameters_.list[i].value.dtype)) / 8;
-        for (std::int64_t rank = 0; rank < tp; ++rank) {
-            for (auto const number : naive_cut(wholes_[i], parameters_.list[i].placement, rank).values) {
+        for (std::int64_t rank = 0; rank < mesh.fsdp * mesh.tp; ++rank) {
+            for (auto const number : naive_cut(wholes_[i], parameters_.list[i].placement, mesh, rank).values) {
                 bytes += numbers.insert(number).second ? element_bytes : 0;
             }
         }

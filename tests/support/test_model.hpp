@@ -33,17 +33,23 @@ class TestModel {
     /// The stored tensor of that name as an expression.
     Expression leaf(std::string const& name) const;
 
-    /// What tensor-parallel rank @p tp_rank must hold of the parameter @p name.
-    std::vector<std::byte> const& expected(std::string const& name, std::int64_t tp_rank) const;
+    /// The mesh that placements are made for.
+    Mesh mesh;
 
-    /// Stored bytes that some rank of @p tp needs, each counted once.
-    std::uint64_t needed_bytes(std::int64_t tp) const;
+    /// What @p rank must hold of the parameter @p name.
+    std::vector<std::byte> const& expected(std::string const& name, std::int64_t rank) const;
+
+    /// Names of what @p rank must hold, in the order of the parameters.
+    std::vector<std::string> names_on(std::int64_t rank) const;
+
+    /// Stored bytes that some rank needs, each counted once.
+    std::uint64_t needed_bytes() const;
 
     /// Writes all files and config.json to where the catalog says they are.
     void write() const;
 
  private:
-    std::vector<std::byte> work_out(std::string const& name, std::int64_t tp_rank) const;
+    std::vector<std::byte> work_out(std::string const& name, std::int64_t rank) const;
 
     Catalog catalog_;
     std::vector<std::vector<std::byte>> files_;
@@ -76,12 +82,15 @@ class ModelBuilder {
 
 /// Conversions of every kind over awkward shapes: `random_cases` random chains, and a set large enough to need several
 /// requests and waves with the least staging memory. Some of 3 files' tensors feed several parameters.
-TestModel mixed_model(std::string const& folder, std::uint32_t seed, std::int64_t tp, int random_cases);
+TestModel mixed_model(std::string const& folder, std::uint32_t seed, Mesh const& mesh, int random_cases);
 
 /// A small model of that type ("llama", "phi3", "mixtral") in its stored names, and its parameters under plan "tp",
-/// spelt out.
-TestModel small_llama(std::string const& folder, std::int64_t tp);
-TestModel small_phi3(std::string const& folder, std::int64_t tp);
-TestModel small_mixtral(std::string const& folder, std::int64_t tp);
+/// spelt out. Llama has 2 layers, the others 1.
+TestModel small_llama(std::string const& folder, Mesh const& mesh);
+TestModel small_phi3(std::string const& folder, Mesh const& mesh);
+TestModel small_mixtral(std::string const& folder, Mesh const& mesh);
+
+/// The small Mixtral under plan "ep": 3 experts, which go to 2 or 4 ranks unevenly.
+TestModel small_mixtral_by_experts(std::string const& folder, Mesh const& mesh);
 
 }  // namespace shardwise::test

@@ -18,11 +18,11 @@ using Json = nlohmann::json;
 
 /// The placement as golden/*/plan.json writes it, with the parameter's shape.
 Json describe(Parameter const& parameter) {
-    auto const& placement = parameter.placement;
-    Json json = {{"kind", to_string(placement.kind)}};
-    if (placement.kind != Placement::Kind::replicate) { json["dim"] = placement.dim; }
-    if (placement.kind == Placement::Kind::packed) {
-        for (auto const& block : placement.blocks) { json["blocks"].push_back(block.size); }
+    auto const& cuts = parameter.placement.cuts;
+    if (cuts.empty()) { return {{"kind", "replicate"}}; }
+    Json json = {{"kind", to_string(cuts.front().kind)}, {"dim", cuts.front().dim}};
+    if (cuts.front().kind == Placement::Kind::packed) {
+        for (auto const& block : cuts.front().blocks) { json["blocks"].push_back(block.size); }
     }
     return json;
 }
@@ -41,7 +41,7 @@ TEST(GoldenPlacements, EveryParameterOfEveryPlanIsWhereTheReferencePutIt) {
             SCOPED_TRACE(model.path().filename().string() + ", plan " + name);
             for (auto const& world : plan.value("checked_worlds", Json{2, 3})) {
                 MappingOptions options;
-                options.tp = world.get<std::int64_t>();
+                options.mesh.tp = world.get<std::int64_t>();
                 options.plan = name;
                 Json placements = Json::object();
                 for (auto const& parameter : map_parameters(catalog, architecture, options).list) {

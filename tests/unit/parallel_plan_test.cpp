@@ -107,7 +107,7 @@ constexpr char const* kDensePlan =
 TEST(Mapping, NamesInsideTheBaseModelAreLookedUpWithoutItsPrefix) {
     auto const tensors = stored_tensors(
         {{"model.layers.0.q_proj.weight", {4, 2}}, {"model.embed_tokens.weight", {4, 2}}, {"model.norm.weight", {2}}});
-    Model const model(tensors, architecture_of("", kDensePlan), {.tp = 2});
+    Model const model(tensors, architecture_of("", kDensePlan), {.mesh = {.tp = 2}});
     EXPECT_EQ(to_string(model["model.layers.0.q_proj.weight"].placement), "shard 0");
     EXPECT_EQ(to_string(model["model.embed_tokens.weight"].placement), "shard 0");
     EXPECT_EQ(to_string(model["model.norm.weight"].placement), "replicate");
@@ -116,7 +116,7 @@ TEST(Mapping, NamesInsideTheBaseModelAreLookedUpWithoutItsPrefix) {
 TEST(Mapping, ACheckpointOfTheBaseModelAloneIsCutTheSameWay) {
     auto const tensors = stored_tensors(
         {{"layers.0.q_proj.weight", {4, 2}}, {"layers.0.o_proj.weight", {4, 2}}, {"embed_tokens.weight", {4, 2}}});
-    Model const model(tensors, architecture_of("", kDensePlan), {.tp = 2});
+    Model const model(tensors, architecture_of("", kDensePlan), {.mesh = {.tp = 2}});
     EXPECT_EQ(to_string(model["layers.0.q_proj.weight"].placement), "shard 0");
     EXPECT_EQ(to_string(model["layers.0.o_proj.weight"].placement), "shard 1");
     EXPECT_EQ(to_string(model["embed_tokens.weight"].placement), "shard 0");
@@ -125,21 +125,21 @@ TEST(Mapping, ACheckpointOfTheBaseModelAloneIsCutTheSameWay) {
 TEST(Mapping, AnotherModuleWithTheSameLayerNamesIsNotTheBaseModel) {
     Model const model(
         stored_tensors({{"mtp.layers.0.q_proj.weight", {4, 2}}, {"models.layers.0.q_proj.weight", {4, 2}}}),
-        architecture_of("", kDensePlan), {.tp = 2});
+        architecture_of("", kDensePlan), {.mesh = {.tp = 2}});
     EXPECT_EQ(to_string(model["mtp.layers.0.q_proj.weight"].placement), "replicate");
     EXPECT_EQ(to_string(model["models.layers.0.q_proj.weight"].placement), "replicate");
 }
 
 TEST(Mapping, ScalarsUnderARuleAreHeldWhole) {
     Model const model(stored_tensors({{"model.layers.0.q_proj.input_scale", {}}}), architecture_of("", kDensePlan),
-                      {.tp = 2});
+                      {.mesh = {.tp = 2}});
     EXPECT_EQ(to_string(model["model.layers.0.q_proj.input_scale"].placement), "replicate");
 }
 
 TEST(Mapping, ATensorThatCannotBeCutIsNamed) {
     try {
         Model(stored_tensors({{"model.layers.3.q_proj.weight", {4}}}),
-              architecture_of("", R"("layers.*.q_proj": {"shard": 1})"), {.tp = 2});
+              architecture_of("", R"("layers.*.q_proj": {"shard": 1})"), {.mesh = {.tp = 2}});
         FAIL() << "accepted";
     } catch (Error const& error) {
         EXPECT_THAT(error.what(),
@@ -157,7 +157,7 @@ Model attention(std::int64_t tp, KvHeads kv_heads) {
                                          {"model.layers.0.k_proj.bias", {8}},
                                          {"model.layers.0.o_proj.weight", {2, 32}},
                                          {"model.layers.1.k_proj.weight", {8, 2}}});
-    return Model(tensors, architecture_of("", kDensePlan, kHeads), {.tp = tp, .kv_heads = kv_heads}, kHeadConfig);
+    return Model(tensors, architecture_of("", kDensePlan, kHeads), {.mesh = {.tp = tp}, .kv_heads = kv_heads}, kHeadConfig);
 }
 
 TEST(Mapping, HeadsThatAreCutAreWarnedOfOnceAKind) {
@@ -176,7 +176,7 @@ TEST(Mapping, HeadsThatAreCutAreWarnedOfOnceAKind) {
 TEST(Mapping, RulesOfOnesOwnThatFitNothingAreWarnedOf) {
     auto const tensors = stored_tensors({{"model.layers.0.up.weight", {4, 2}}, {"model.embed.weight", {4, 2}}});
     auto const warnings_of = [&](std::string const& rules, std::string const& more = "") {
-        return Model(tensors, architecture_of("", rules, more), {.tp = 2}).warnings();
+        return Model(tensors, architecture_of("", rules, more), {.mesh = {.tp = 2}}).warnings();
     };
     EXPECT_THAT(warnings_of(R"("layers.*.up": "colwise")"), IsEmpty());
     EXPECT_THAT(warnings_of(R"("layers.*.upp": "colwise", "layers.*.up": "colwise")"),
@@ -275,11 +275,11 @@ TEST(Filters, AreMatchedWithNamesAfterConversion) {
 TEST(StrictDivisible, RefusesAnUnevenCutWithTheTensor) {
     auto const tensors = stored_tensors({{"model.layers.0.q_proj.weight", {5, 2}}});
     EXPECT_NO_THROW(Model(tensors, architecture_of("", kDensePlan),
-                          {.tp = 5, .strict_divisible = true, .include = {}, .exclude = {}}));
-    EXPECT_NO_THROW(Model(tensors, architecture_of("", kDensePlan), {.tp = 2}));
+                          {.mesh = {.tp = 5}, .strict_divisible = true, .include = {}, .exclude = {}}));
+    EXPECT_NO_THROW(Model(tensors, architecture_of("", kDensePlan), {.mesh = {.tp = 2}}));
     try {
         Model(tensors, architecture_of("", kDensePlan),
-              {.tp = 2, .strict_divisible = true, .include = {}, .exclude = {}});
+              {.mesh = {.tp = 2}, .strict_divisible = true, .include = {}, .exclude = {}});
         FAIL() << "accepted";
     } catch (Error const& error) {
         EXPECT_THAT(error.what(),

@@ -70,12 +70,12 @@ std::uint64_t staging_of(Plan const& plan) {
 }
 
 TEST(PlanBounds, StagingStaysWithinTheBudget) {
-    for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 4}, Mesh{1, 16}}) {
+    for (auto const& mesh : {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 4}, Mesh{.tp = 16}, Mesh{.pp = 3, .fsdp = 2, .tp = 2}}) {
         auto const model = outline(256, 3, mesh.tp);
         for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
             for (auto const staging : {1 * kMiB + 1, 5 * kMiB, 64 * kMiB, 1024 * kMiB}) {
-                SCOPED_TRACE(fmt::format("dp {}, tp {}, strategy {}, staging {}", mesh.dp, mesh.tp,
-                                         static_cast<int>(strategy), staging));
+                SCOPED_TRACE(fmt::format("{}, strategy {}, staging {}", to_string(mesh), static_cast<int>(strategy),
+                                         staging));
                 for (auto const rank : {std::int64_t{0}, mesh.world() - 1}) {
                     auto const plan = plan_one(model, options_for(mesh, strategy, staging), rank);
                     EXPECT_LE(staging_of(plan), staging);
@@ -90,7 +90,7 @@ TEST(PlanBounds, StagingStaysWithinTheBudget) {
 TEST(PlanBounds, ABudgetThatCannotWorkIsRefusedWithItsFlagAndTheLeast) {
     auto const model = outline(64, 1, 2);
     try {
-        plan_one(model, options_for({1, 2}, StrategyChoice::automatic, 100'000), 0);
+        plan_one(model, options_for({.tp = 2}, StrategyChoice::automatic, 100'000), 0);
         FAIL() << "a staging budget of 100 kB was taken";
     } catch (Error const& error) {
         EXPECT_EQ(error.code(), Errc::memory);
@@ -102,13 +102,13 @@ TEST(PlanBounds, TheLeastBudgetOfAnyWorldIsEnough) {
     for (auto const tp : {1, 5, 16, 17, 32}) {
         auto const model = outline(64, 1, tp);
         auto const least = std::max<std::uint64_t>(kMiB, 16 * 4096 * static_cast<std::uint64_t>(tp));
-        EXPECT_NO_THROW(plan_one(model, options_for({1, tp}, StrategyChoice::cooperative, least), 0)) << tp;
-        EXPECT_THROW(plan_one(model, options_for({1, tp}, StrategyChoice::cooperative, least - 1), 0), Error) << tp;
+        EXPECT_NO_THROW(plan_one(model, options_for({.tp = tp}, StrategyChoice::cooperative, least), 0)) << tp;
+        EXPECT_THROW(plan_one(model, options_for({.tp = tp}, StrategyChoice::cooperative, least - 1), 0), Error) << tp;
     }
 }
 
 TEST(PlanBounds, RanksReadEquallyMuchTogether) {
-    Mesh const mesh = {1, 8};
+    Mesh const mesh = {.tp = 8};
     auto const model = outline(1024, 6, mesh.tp);
     std::vector<std::uint64_t> bytes;
     for (std::int64_t rank = 0; rank < mesh.world(); ++rank) {
@@ -125,7 +125,7 @@ TEST(PlanBounds, RanksReadEquallyMuchTogether) {
 }
 
 TEST(PlanBounds, EveryWaveFallsIntoEqualStripes) {
-    Mesh const mesh = {1, 4};
+    Mesh const mesh = {.tp = 4};
     auto const model = outline(512, 2, mesh.tp);
     std::vector<Plan> plans;
     for (std::int64_t rank = 0; rank < 4; ++rank) {
@@ -145,7 +145,7 @@ TEST(PlanBounds, EveryWaveFallsIntoEqualStripes) {
 
 TEST(PlanBounds, AutomaticReadsCachedFilesDirectlyAndInnerCutsOfColdOnesTogether) {
     auto const model = outline(1024, 1, 4);
-    auto const options = options_for({1, 4}, StrategyChoice::automatic, 64 * kMiB);
+    auto const options = options_for({.tp = 4}, StrategyChoice::automatic, 64 * kMiB);
     auto const cold = plan_parameters(model.catalog, model.parameters, options, 0);
     EXPECT_GE(cold.strategy_bytes.cooperative, 8 * kMiB) << "the inner cut would be read four times over";
     EXPECT_GE(cold.strategy_bytes.shared, 64 * kMiB) << "the embedding would be read four times over";
@@ -159,7 +159,7 @@ TEST(PlanBounds, AutomaticReadsCachedFilesDirectlyAndInnerCutsOfColdOnesTogether
 
 TEST(PlanBounds, TensorsComeByPriorityThenByName) {
     auto const model = outline(64, 2, 2);
-    auto options = options_for({1, 2}, StrategyChoice::automatic, kMiB);
+    auto options = options_for({.tp = 2}, StrategyChoice::automatic, kMiB);
     options.priority = {"layer.1.*", "*norm"};
     std::vector<std::string> names;
     for (auto const& tensor : plan_one(model, options, 1).tensors) { names.push_back(tensor.name); }
@@ -168,8 +168,8 @@ TEST(PlanBounds, TensorsComeByPriorityThenByName) {
 }
 
 TEST(PlanBounds, TensorsLieApartInTheStoreEachAligned) {
-    auto const model = mixed_model("model", 3, 3, 40);
-    for (auto const& plan : plan_all(model, options_for({1, 3}, StrategyChoice::automatic, kMiB))) {
+    auto const model = mixed_model("model", 3, {.tp = 3}, 40);
+    for (auto const& plan : plan_all(model, options_for({.tp = 3}, StrategyChoice::automatic, kMiB))) {
         std::uint64_t end = 0;
         for (auto const& tensor : plan.tensors) {
             EXPECT_EQ(tensor.store_offset % kStoreAlignment, 0U);
@@ -207,7 +207,7 @@ TEST(PlanBounds, CachedFilesAreReadRunByRunWhereGapsCostMore) {
          }) {
         auto const outline = single(DType::u8, shape, tp);
         auto const plan = plan_parameters(outline.catalog, outline.parameters,
-                                          options_for({1, tp}, StrategyChoice::direct, 16 * kMiB), 0, cached);
+                                          options_for({.tp = tp}, StrategyChoice::direct, 16 * kMiB), 0, cached);
         EXPECT_EQ(plan.totals.requests, requests) << to_string(shape);
         EXPECT_EQ(plan.totals.over_read_bytes, over_read) << to_string(shape);
         EXPECT_EQ(plan.totals.read_bytes, plan.totals.needed_bytes + over_read) << to_string(shape);
@@ -218,7 +218,7 @@ TEST(PlanBounds, CachedTensorsInShortRunsAreExchangedOnceTheirGapsMultiply) {
     std::vector<FileFacts> const cached = {{1.0, false, false, "test"}};
     for (auto const& [tp, is_direct] : {std::pair(2, true), std::pair(4, true), std::pair(16, false)}) {
         auto const outline = single(DType::u8, {256, 1024}, tp);
-        auto const options = options_for({1, tp}, StrategyChoice::automatic, 16 * kMiB);
+        auto const options = options_for({.tp = tp}, StrategyChoice::automatic, 16 * kMiB);
         auto const plan = plan_parameters(outline.catalog, outline.parameters, options, 0, cached);
         EXPECT_EQ(plan.strategy_bytes.direct > 0, is_direct) << tp;
         EXPECT_EQ(plan.strategy_bytes.cooperative > 0, !is_direct) << tp;
@@ -228,8 +228,8 @@ TEST(PlanBounds, CachedTensorsInShortRunsAreExchangedOnceTheirGapsMultiply) {
 TEST(PlanBounds, TypesBelowAByteAreCutAsTheirBytesAre) {
     for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
         for (std::int64_t rank = 0; rank < 2; ++rank) {
-            auto const packed = plan_one(single(DType::f4, {6, 40}, 2), options_for({1, 2}, strategy, kMiB), rank);
-            auto const bytes = plan_one(single(DType::u8, {6, 20}, 2), options_for({1, 2}, strategy, kMiB), rank);
+            auto const packed = plan_one(single(DType::f4, {6, 40}, 2), options_for({.tp = 2}, strategy, kMiB), rank);
+            auto const bytes = plan_one(single(DType::u8, {6, 20}, 2), options_for({.tp = 2}, strategy, kMiB), rank);
             EXPECT_EQ(packed.tensors[0].size_bytes, 60U);
             EXPECT_EQ(packed.direct_blocks, bytes.direct_blocks);
             EXPECT_EQ(packed.wave_blocks, bytes.wave_blocks);
@@ -240,7 +240,7 @@ TEST(PlanBounds, TypesBelowAByteAreCutAsTheirBytesAre) {
 
 TEST(PlanBounds, ACutInsideAByteIsRefusedWithTheTensorsName) {
     try {
-        plan_one(single(DType::f4, {6, 10}, 2), options_for({1, 2}, StrategyChoice::automatic, kMiB), 0);
+        plan_one(single(DType::f4, {6, 10}, 2), options_for({.tp = 2}, StrategyChoice::automatic, kMiB), 0);
         FAIL() << "rows of 5 half-bytes were cut off";
     } catch (Error const& error) {
         EXPECT_EQ(error.code(), Errc::input);
@@ -249,9 +249,9 @@ TEST(PlanBounds, ACutInsideAByteIsRefusedWithTheTensorsName) {
 }
 
 TEST(PlanBounds, TotalsAreTheSumsOverReadsAndDeliveries) {
-    auto const model = mixed_model("model", 9, 2, 30);
+    auto const model = mixed_model("model", 9, {.dp = 2, .tp = 2}, 30);
     for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
-        auto const plans = plan_all(model, options_for({2, 2}, strategy, kMiB));
+        auto const plans = plan_all(model, options_for({.dp = 2, .tp = 2}, strategy, kMiB));
         for (auto const& plan : plans) {
             std::uint64_t read = 0;
             std::uint64_t requests = plan.direct.size();
@@ -268,7 +268,7 @@ TEST(PlanBounds, TotalsAreTheSumsOverReadsAndDeliveries) {
                 }
             }
             for (auto const& tensor : model.parameters().list) {
-                stored += model.expected(tensor.name, plan.mesh.tp_rank(plan.rank)).size();
+                stored += model.expected(tensor.name, plan.rank).size();
             }
             EXPECT_EQ(plan.totals.read_bytes, read);
             EXPECT_EQ(plan.totals.requests, requests);

@@ -22,15 +22,32 @@ struct Job {
 };
 
 /// Ranks alone, in odd numbers, as many as the largest test job, and replicas.
-constexpr Job kJobs[] = {{{1, 1}, 60}, {{1, 2}, 60}, {{1, 3}, 60}, {{1, 4}, 60}, {{1, 8}, 40},
-                         {{2, 1}, 30}, {{2, 2}, 30}, {{2, 3}, 30}, {{2, 4}, 20}};
+constexpr Job kJobs[] = {{{.tp = 1}, 60},
+                         {{.tp = 2}, 60},
+                         {{.tp = 3}, 60},
+                         {{.tp = 4}, 60},
+                         {{.tp = 8}, 40},
+                         {{.dp = 2}, 30},
+                         {{.dp = 2, .tp = 2}, 30},
+                         {{.dp = 2, .tp = 3}, 30},
+                         {{.dp = 2, .tp = 4}, 20},
+                         {{.fsdp = 2}, 40},
+                         {{.fsdp = 3, .tp = 2}, 30},
+                         {{.fsdp = 2, .tp = 2, .ep = 4}, 40},
+                         {{.fsdp = 4, .ep = 2}, 30},
+                         {{.fsdp = 3, .tp = 2, .ep = 6}, 30},
+                         {{.pp = 2}, 40},
+                         {{.pp = 3, .tp = 2}, 30},
+                         {{.pp = 2, .fsdp = 2, .tp = 2}, 30},
+                         {{.dp = 2, .fsdp = 2, .tp = 2}, 20},
+                         {{.pp = 2, .dp = 2, .fsdp = 2, .ep = 2}, 20}};
 
 constexpr StrategyChoice kStrategies[] = {StrategyChoice::automatic, StrategyChoice::direct,
                                           StrategyChoice::cooperative};
 
 std::string describe(PlanOptions const& options) {
-    return fmt::format("dp {}, tp {}, strategy {}, staging {}", options.mesh.dp, options.mesh.tp,
-                       static_cast<int>(options.strategy), options.staging_bytes);
+    return fmt::format("{}, strategy {}, staging {}", to_string(options.mesh), static_cast<int>(options.strategy),
+                       options.staging_bytes);
 }
 
 /// Every rank holds what it should, and every byte of it was put in place once.
@@ -38,9 +55,10 @@ void expect_right_tensors(TestModel const& model, std::span<Plan const> plans) {
     auto const memories = interpret(plans, model.files());
     for (std::size_t rank = 0; rank < plans.size(); ++rank) {
         auto const& plan = plans[rank];
-        ASSERT_EQ(plan.tensors.size(), model.parameters().list.size());
+        ASSERT_EQ(plan.tensors.size(), model.names_on(plan.rank).size());
+        ASSERT_EQ(plan.tensors.size() + plan.elsewhere.size(), model.parameters().list.size());
         for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
-            auto const expected = model.expected(plan.tensors[i].name, plan.mesh.tp_rank(plan.rank));
+            auto const expected = model.expected(plan.tensors[i].name, plan.rank);
             auto const& held = memories[rank].tensors[i];
             ASSERT_EQ(held.size(), expected.size()) << plan.tensors[i].name << " on rank " << rank;
             auto const differs = std::mismatch(held.begin(), held.end(), expected.begin()).first - held.begin();
@@ -56,7 +74,7 @@ void expect_right_tensors(TestModel const& model, std::span<Plan const> plans) {
 TEST(PlanLaws, CarriedOutPlansGiveTheCutOfTheConvertedWhole) {
     std::uint32_t seed = 7;
     for (auto const& job : kJobs) {
-        auto const model = mixed_model("model", ++seed, job.mesh.tp, job.random_cases);
+        auto const model = mixed_model("model", ++seed, job.mesh, job.random_cases);
         for (auto const strategy : kStrategies) {
             for (auto const staging : {1 * kMiB, 3 * kMiB, 64 * kMiB}) {
                 auto const options = options_for(job.mesh, strategy, staging);
@@ -68,22 +86,23 @@ TEST(PlanLaws, CarriedOutPlansGiveTheCutOfTheConvertedWhole) {
 }
 
 TEST(PlanLaws, FilesInTheCacheAndFilesOnDiskMixInOnePlan) {
-    auto const model = mixed_model("model", 3, 4, 20);
+    auto const model = mixed_model("model", 3, {.tp = 4}, 20);
     std::vector<FileFacts> facts(model.files().size());
     facts[0].cached_fraction = 1;
-    auto const plans = plan_all(model, options_for({1, 4}, StrategyChoice::automatic, kMiB), facts);
+    auto const plans = plan_all(model, options_for({.tp = 4}, StrategyChoice::automatic, kMiB), facts);
     EXPECT_FALSE(plans[0].direct.empty());
     EXPECT_FALSE(plans[0].waves.empty());
     expect_right_tensors(model, plans);
 }
 
 TEST(PlanLaws, ArchitecturesGiveTheParametersOfTheReference) {
-    using Maker = TestModel (*)(std::string const&, std::int64_t);
+    using Maker = TestModel (*)(std::string const&, Mesh const&);
     for (auto const& [name, make] :
          {std::pair<char const*, Maker>{"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}}) {
-        for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 2}, Mesh{1, 8}}) {
-            SCOPED_TRACE(fmt::format("{}, dp {}, tp {}", name, mesh.dp, mesh.tp));
-            auto const model = make("model", mesh.tp);
+        for (auto const& mesh : {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 2}, Mesh{.tp = 8}, Mesh{.fsdp = 3, .tp = 2},
+                                 Mesh{.pp = 2, .tp = 2}, Mesh{.pp = 2, .fsdp = 2}, Mesh{.pp = 4}}) {
+            SCOPED_TRACE(fmt::format("{}, {}", name, to_string(mesh)));
+            auto const model = make("model", mesh);
             auto const architecture = Architecture::for_config(model.catalog().config_json());
             for (auto const strategy : kStrategies) {
                 std::vector<Plan> plans;
@@ -96,28 +115,60 @@ TEST(PlanLaws, ArchitecturesGiveTheParametersOfTheReference) {
     }
 }
 
+/// How many ranks must hold each element, by mesh and placement: replicas, stages, uncut axes and repeated heads.
+std::vector<std::int64_t> expected_holders(PlannedTensor const& tensor, Mesh const& mesh) {
+    auto const stages = tensor.placement.stages.empty() ? mesh.pp : std::int64_t(tensor.placement.stages.size());
+    std::int64_t parts = 1;
+    for (auto const& cut : tensor.placement.cuts) { parts *= mesh.size(cut.axis); }
+    auto const copies = stages * mesh.dp * mesh.fsdp * mesh.tp / parts;
+    std::vector<std::int64_t> holders(static_cast<std::size_t>(tensor.global_shape.num_elements()), copies);
+    for (auto const& cut : tensor.placement.cuts) {
+        std::int64_t inner = 1;
+        for (std::size_t dim = cut.dim + 1; dim < tensor.global_shape.rank(); ++dim) { inner *= tensor.global_shape[dim]; }
+        for (std::size_t i = 0; i < holders.size(); ++i) {
+            auto at = static_cast<std::int64_t>(i) / inner % tensor.global_shape[cut.dim];
+            for (auto const& block : cut.blocks) {
+                if (at >= 0 && at < block.size) { holders[i] *= block.repeat; }
+                at -= block.size;
+            }
+        }
+    }
+    return holders;
+}
+
+void count_held(PlannedTensor const& tensor, Mesh const& mesh, std::int64_t rank, std::vector<std::int64_t>& holders) {
+    for (auto const& box : held_boxes(tensor.placement, tensor.global_shape, mesh, rank)) {
+        auto const visit = [&](auto const& self, std::size_t dim, std::int64_t at) -> void {
+            if (dim == tensor.global_shape.rank()) {
+                ++holders.at(static_cast<std::size_t>(at));
+                return;
+            }
+            for (auto i = box.indices[dim].begin; i < box.indices[dim].end; ++i) {
+                self(self, dim + 1, at * tensor.global_shape[dim] + i);
+            }
+        };
+        visit(visit, 0, 0);
+    }
+}
+
 TEST(PlanLaws, PiecesOfAReplicaGroupTileEveryParameter) {
-    for (auto const tp : {1, 2, 3, 4, 8}) {
-        auto const model = mixed_model("model", 11, tp, 60);
-        auto const plans = plan_all(model, options_for({1, tp}, StrategyChoice::direct, kMiB));
-        for (std::size_t i = 0; i < plans[0].tensors.size(); ++i) {
-            auto const& tensor = plans[0].tensors[i];
-            auto const& placement = tensor.placement;
-            if (placement.kind == Placement::Kind::replicate) { continue; }
-            std::vector<std::int64_t> holders(static_cast<std::size_t>(tensor.global_shape[placement.dim]), 0);
-            for (auto const& plan : plans) {
-                std::int64_t held = 0;
-                for (auto const& range : held_ranges(placement, plan.rank)) {
-                    held += range.size();
-                    for (auto at = range.begin; at < range.end; ++at) { ++holders.at(static_cast<std::size_t>(at)); }
-                }
-                EXPECT_EQ(plan.tensors[i].local_shape[placement.dim], held);
+    for (auto const& mesh :
+         {Mesh{}, Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.tp = 8}, Mesh{.fsdp = 3, .tp = 2}, Mesh{.fsdp = 2, .tp = 2, .ep = 4},
+          Mesh{.pp = 2, .dp = 2, .fsdp = 2, .tp = 2}, Mesh{.pp = 3, .fsdp = 4, .ep = 2}}) {
+        auto const model = mixed_model("model", 11, mesh, 60);
+        std::map<std::string, std::vector<std::int64_t>> holders;
+        std::map<std::string, PlannedTensor> tensors;
+        for (auto const& plan : plan_all(model, options_for(mesh, StrategyChoice::direct, kMiB))) {
+            for (auto const& tensor : plan.tensors) {
+                auto& counts = holders[tensor.name];
+                counts.resize(static_cast<std::size_t>(tensor.global_shape.num_elements()), 0);
+                count_held(tensor, mesh, plan.rank, counts);
+                tensors.emplace(tensor.name, tensor);
             }
-            std::vector<std::int64_t> expected;
-            for (auto const& block : placement.blocks) {
-                expected.insert(expected.end(), static_cast<std::size_t>(block.size), block.repeat);
-            }
-            EXPECT_EQ(holders, expected) << tensor.name << ", tp " << tp;
+        }
+        ASSERT_EQ(tensors.size(), model.parameters().list.size());
+        for (auto const& [name, tensor] : tensors) {
+            EXPECT_EQ(holders[name], expected_holders(tensor, mesh)) << name << ", " << to_string(mesh);
         }
     }
 }
@@ -134,19 +185,22 @@ std::uint64_t read_bytes(std::span<Plan const> plans) {
 }
 
 TEST(PlanLaws, CooperativeReadingReadsEachNeededByteOnce) {
-    for (auto const& mesh : {Mesh{1, 2}, Mesh{1, 3}, Mesh{2, 2}, Mesh{1, 8}, Mesh{2, 4}}) {
-        auto const model = mixed_model("model", 5, mesh.tp, 30);
+    for (auto const& mesh : {Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 2}, Mesh{.tp = 8},
+                             Mesh{.dp = 2, .tp = 4}, Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.pp = 2, .tp = 2},
+                             Mesh{.pp = 3, .fsdp = 2}}) {
+        auto const model = mixed_model("model", 5, mesh, 30);
         auto const bytes = read_bytes(plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB)));
-        auto const needed = model.needed_bytes(mesh.tp);
+        auto const needed = model.needed_bytes();
         EXPECT_GE(bytes, needed);
         EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(needed))
-            << "dp " << mesh.dp << ", tp " << mesh.tp;
+            << to_string(mesh);
     }
 }
 
 TEST(PlanLaws, CooperativeReadingOfAWholeModelReadsNothingTwiceAndNothingElse) {
-    for (auto const& mesh : {Mesh{1, 2}, Mesh{1, 8}, Mesh{2, 3}}) {
-        auto const model = small_mixtral("model", mesh.tp);
+    for (auto const& mesh : {Mesh{.tp = 2}, Mesh{.tp = 8}, Mesh{.dp = 2, .tp = 3}, Mesh{.fsdp = 2, .tp = 2},
+                             Mesh{.pp = 2, .tp = 2}}) {
+        auto const model = small_mixtral("model", mesh);
         auto const plans = plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB));
         EXPECT_EQ(read_bytes(plans), model.catalog().tensor_bytes());
     }
@@ -159,7 +213,7 @@ TEST(PlanLaws, DirectReadingOfCutsThatAreContiguousReadsEachByteOnce) {
     for (int i = 0; i < 6; ++i) {
         model.add(fmt::format("layer.{}", i), model.leaf(fmt::format("layer.{}", i)), cut_along({515, 333}, 0, 4));
     }
-    EXPECT_EQ(read_bytes(plan_all(model, options_for({1, 4}, StrategyChoice::direct, kMiB))),
+    EXPECT_EQ(read_bytes(plan_all(model, options_for({.tp = 4}, StrategyChoice::direct, kMiB))),
               model.catalog().tensor_bytes());
 }
 
@@ -177,7 +231,7 @@ std::vector<Change> changes() {
     auto const catalog = [](auto edit) { return [=](Catalog::Parts& c, Parameters&, PlanOptions&) { edit(c); }; };
     return {
         {"tp and dp", options([](PlanOptions& o) {
-             o.mesh = {4, 1};
+             o.mesh = {.dp = 4};
          })},
         {"strategy", options([](PlanOptions& o) { o.strategy = StrategyChoice::direct; })},
         {"staging", options([](PlanOptions& o) { o.staging_bytes = 4 * kMiB; })},
@@ -187,7 +241,7 @@ std::vector<Change> changes() {
         {"placement", parameters([](auto& list) { list.back().placement = {}; })},
         {"unequal blocks", parameters([](auto& list) {
              for (auto& p : list) {
-                 if (p.name == "large.blocks") { p.placement.blocks = {{100, 4, 1}, {150, 4, 1}}; }
+                 if (p.name == "large.blocks") { p.placement.cuts[0].blocks = {{100, 4, 1}, {150, 4, 1}}; }
              }
          })},
         {"conversion alone", parameters([](auto& list) {
@@ -202,10 +256,10 @@ std::vector<Change> changes() {
 }
 
 TEST(PlanLaws, EveryRankAndEveryRunHasTheSameDigest) {
-    for (auto const& mesh : {Mesh{1, 1}, Mesh{1, 3}, Mesh{2, 4}}) {
+    for (auto const& mesh : {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 4}, Mesh{.pp = 2, .fsdp = 2, .tp = 2}}) {
         std::set<std::string> digests;
         for (int run = 0; run < 2; ++run) {
-            auto const model = mixed_model("model", 5, mesh.tp, 10);
+            auto const model = mixed_model("model", 5, mesh, 10);
             for (auto const& plan : plan_all(model, options_for(mesh, StrategyChoice::automatic, kMiB))) {
                 digests.insert(plan.digest);
             }
@@ -216,13 +270,13 @@ TEST(PlanLaws, EveryRankAndEveryRunHasTheSameDigest) {
 }
 
 TEST(PlanLaws, AnyOtherInputHasAnotherDigest) {
-    auto const model = mixed_model("model", 5, 4, 10);
+    auto const model = mixed_model("model", 5, {.tp = 4}, 10);
     auto const digest_with = [&](Change const& change) {
         Catalog::Parts parts;
         parts.files.assign(model.catalog().files().begin(), model.catalog().files().end());
         parts.tensors.assign(model.catalog().tensors().begin(), model.catalog().tensors().end());
         auto parameters = model.parameters();
-        auto options = options_for({1, 4}, StrategyChoice::cooperative, kMiB);
+        auto options = options_for({.tp = 4}, StrategyChoice::cooperative, kMiB);
         change.apply(parts, parameters, options);
         return plan_parameters(Catalog(std::move(parts)), std::move(parameters), options, 0).digest;
     };

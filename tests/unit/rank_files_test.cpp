@@ -14,7 +14,7 @@ using testing::ElementsAre;
 
 Plan plan_of(std::int64_t dp, std::int64_t tp) {
     Plan plan;
-    plan.mesh = {dp, tp};
+    plan.mesh = {.dp = dp, .tp = tp, .ep = tp};
     plan.architecture = "llama";
     return plan;
 }
@@ -53,7 +53,7 @@ TEST(Manifest, SaysWhatThePlanSays) {
     plan.tensors[0].name = "w";
     plan.tensors[0].dtype = DType::bf16;
     plan.tensors[0].global_shape = {5, 4};
-    plan.tensors[0].placement = {Placement::Kind::packed, 0, {{3, 2, 1}, {2, 1, 2}}};
+    plan.tensors[0].placement = {{{Placement::Kind::packed, 0, {{3, 2, 1}, {2, 1, 2}}, MeshAxis::tp}}, {}};
     plan.tensors[0].aliases = {"tied.w"};
     plan.tensors[1].name = "norm";
     plan.tensors[1].dtype = DType::f32;

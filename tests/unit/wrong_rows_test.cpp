@@ -57,7 +57,7 @@ TEST_P(WrongInTheReference, EveryRankHoldsItsShardOfTheConvertedWhole) {
     auto const tensors = stored_tensors(row.stored);
     auto const wholes = row.convert(tensors);
     for (std::int64_t const tp : {1, 2, 3, 4, 5, 8}) {
-        Model const model(tensors, architecture_of(row.transform, row.plan), {.tp = tp}, kConfig);
+        Model const model(tensors, architecture_of(row.transform, row.plan), {.mesh = {.tp = tp}}, kConfig);
         EXPECT_EQ(model.names().size(), wholes.size());
         for (auto const& [name, whole] : wholes) {
             EXPECT_EQ(model.whole(name), whole) << name;
@@ -311,7 +311,7 @@ using ::testing::ElementsAre;
 TEST(WrongRows, ChunkOnTwoRanksGivesRankZeroTheFirstRowsOfQAndOfKAndOfV) {
     // Four rows each of q, k, v. The reference's rank 0 ends up with q=(0,1), k=(2,3), v=(4,5).
     Model const model(stored_tensors({{"qkv", {12}}}),
-                      architecture_of(kQkvChunk, R"("q": "colwise", "k": "colwise", "v": "colwise")"), {.tp = 2});
+                      architecture_of(kQkvChunk, R"("q": "colwise", "k": "colwise", "v": "colwise")"), {.mesh = {.tp = 2}});
     EXPECT_THAT(model.shard("q", 0).values, ElementsAre(0, 1));
     EXPECT_THAT(model.shard("k", 0).values, ElementsAre(4, 5));
     EXPECT_THAT(model.shard("v", 0).values, ElementsAre(8, 9));
@@ -323,7 +323,7 @@ TEST(WrongRows, PackedDenseConcatenationKeepsNeighbouringRows) {
     Model const model(stored_tensors({{"gate", {4, 1}}, {"up", {4, 1}}}),
                       architecture_of(R"({"convert": ["gate", "up"], "to": "gate_up", "ops": [{"op": "Concatenate"}]})",
                                       R"("gate_up": "packed_colwise")"),
-                      {.tp = 2});
+                      {.mesh = {.tp = 2}});
     EXPECT_THAT(model.shard("gate_up", 0).values, ElementsAre(0, 1, 4, 5));
     EXPECT_THAT(model.shard("gate_up", 1).values, ElementsAre(2, 3, 6, 7));
 }
@@ -333,7 +333,7 @@ TEST(WrongRows, RopePermutationUsesTheHeadsOfTheWholeTensor) {
     Model const model(
         stored_tensors({{"wq", {16}}}),
         architecture_of(R"({"convert": "wq", "to": "q", "ops": [{"op": "PermuteForRope"}]})", R"("q": "colwise")"),
-        {.tp = 2}, kConfig);
+        {.mesh = {.tp = 2}}, kConfig);
     EXPECT_THAT(model.shard("q", 0).values, ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
     EXPECT_THAT(model.shard("q", 1).values, ElementsAre(8, 10, 9, 11, 12, 14, 13, 15));
 }
@@ -343,7 +343,7 @@ TEST(WrongRows, InterleavedGateAndUpComeApartBeforeTheCut) {
     Model const model(stored_tensors({{"w13", {1, 8, 1}}}),
                       architecture_of(R"({"convert": "w13", "to": "gu", "ops": [{"op": "Interleave", "dim": 1}]})",
                                       R"("gu": "packed_colwise")"),
-                      {.tp = 2});
+                      {.mesh = {.tp = 2}});
     EXPECT_THAT(model.shard("gu", 0).values, ElementsAre(0, 2, 1, 3));
     EXPECT_THAT(model.shard("gu", 1).values, ElementsAre(4, 6, 5, 7));
 }
