@@ -2,12 +2,10 @@
 /// Checkpoint files out of what ranks hold in memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include <cstddef>
-#include <span>
 
 #include "comm/communicator.hpp"
 #include "exec/checkpoint_writer.hpp"
