@@ -41,7 +41,8 @@ struct MappingOptions {
 /// Applies the rules of @p architecture to every stored tensor.
 /// @throws Error input naming tensor, rule and cause: two sources for one parameter, a converter that misses a source
 /// or
-///         an expert, shapes that do not fit, a plan that does not exist, a cut that cannot be made; Error usage as check(mesh).
+///         an expert, shapes that do not fit, a plan that does not exist, a cut that cannot be made; Error usage as
+///         check(mesh).
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options);
 
 }  // namespace shardwise

@@ -113,6 +113,7 @@ RIGHT = {
         "model_types": "t", "model_classes": ["C"],
         "sizes": {"a": "rows * (2 + 1)"}, "ignore": "inv_freq$", "tied": {"a": "b"},
         "heads": {"query": ["q"], "key_value": "k"},
+        "pipeline": {"layers": "blocks", "first": ["wte"], "last": ["ln_f", "head"]},
         "transforms": [
             {"rename": "^a", "to": "b", "scope": "s"},
             {"rename": ["c", "d"], "to": ["e"]},
@@ -188,6 +189,8 @@ WRONG = {
     "a block of unknown heads": with_plan_rule({"packed": {"blocks": [{"size": "4", "heads": "kv"}]}}),
     "a block without a size": with_plan_rule({"packed": {"blocks": [{"heads": "query"}]}}),
     "a plan that is a style": {**GOOD, "plans": {"tp": "colwise"}},
+    "an unknown key in the pipeline": {**GOOD, "pipeline": {"layer": "h"}},
+    "a number for a list of layers": {**GOOD, "pipeline": {"layers": 3}},
     "an unknown key in a plan": {**GOOD, "plans": {"tp": {"rules": {}}}},
     "a list": [],
 }

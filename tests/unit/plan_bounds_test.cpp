@@ -70,12 +70,13 @@ std::uint64_t staging_of(Plan const& plan) {
 }
 
 TEST(PlanBounds, StagingStaysWithinTheBudget) {
-    for (auto const& mesh : {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 4}, Mesh{.tp = 16}, Mesh{.pp = 3, .fsdp = 2, .tp = 2}}) {
+    for (auto const& mesh :
+         {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 4}, Mesh{.tp = 16}, Mesh{.pp = 3, .fsdp = 2, .tp = 2}}) {
         auto const model = outline(256, 3, mesh.tp);
         for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
             for (auto const staging : {1 * kMiB + 1, 5 * kMiB, 64 * kMiB, 1024 * kMiB}) {
-                SCOPED_TRACE(fmt::format("{}, strategy {}, staging {}", to_string(mesh), static_cast<int>(strategy),
-                                         staging));
+                SCOPED_TRACE(
+                    fmt::format("{}, strategy {}, staging {}", to_string(mesh), static_cast<int>(strategy), staging));
                 for (auto const rank : {std::int64_t{0}, mesh.world() - 1}) {
                     auto const plan = plan_one(model, options_for(mesh, strategy, staging), rank);
                     EXPECT_LE(staging_of(plan), staging);
