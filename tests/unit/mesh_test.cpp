@@ -1,7 +1,5 @@
-// Meshes, and placements composed of several cuts: against cuts of whole tensors done plainly, and against what is known
-// of the reference's placements on two-dimensional meshes.
-#include <shardwise/mesh.hpp>
-
+// Meshes, and placements composed of several cuts: against cuts of whole tensors done plainly, and against what is
+// known of the reference's placements on two-dimensional meshes.
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -17,6 +15,7 @@
 #include "support/naive_tensor.hpp"
 #include "support/random_expression.hpp"
 #include "support/read_view.hpp"
+#include <shardwise/mesh.hpp>
 #include <shardwise/placement.hpp>
 
 namespace shardwise::test {
@@ -225,8 +224,8 @@ TEST(ComposedPlacement, EveryElementHasAHolderAndRanksAlikeHoldTheSame) {
                 std::vector<std::int64_t> index(shape.rank());
                 auto left = number;
                 for (auto dim = shape.rank(); dim-- > 0; left /= shape[dim]) { index[dim] = left % shape[dim]; }
-                auto const values = naive_cut(counting(shape), placement, mesh,
-                                              holder_of(placement, shape, mesh, index)).values;
+                auto const values =
+                    naive_cut(counting(shape), placement, mesh, holder_of(placement, shape, mesh, index)).values;
                 ASSERT_TRUE(std::ranges::find(values, number) != values.end()) << number;
             }
             for (std::int64_t rank = 0; rank < mesh.world(); ++rank) {
@@ -241,8 +240,8 @@ TEST(ComposedPlacement, EveryElementHasAHolderAndRanksAlikeHoldTheSame) {
 
 TEST(Tiling, NoRankHoldsAPartOfATileOnly) {
     // Query rows of uneven pieces before key rows that two ranks share: fsdp cuts the key rows at different places.
-    Placement const placement = {
-        {{Kind::packed, 0, {{9, 4, 1}, {8, 2, 2}}, MeshAxis::tp}, shard(0, MeshAxis::fsdp)}, {}};
+    Placement const placement = {{{Kind::packed, 0, {{9, 4, 1}, {8, 2, 2}}, MeshAxis::tp}, shard(0, MeshAxis::fsdp)},
+                                 {}};
     Mesh const mesh = {.fsdp = 2, .tp = 4};
     Tiling const tiling(placement, {17}, mesh);
     std::map<std::int64_t, Rows> tiles;  // by corner
@@ -268,7 +267,9 @@ TEST(Tiling, NoRankHoldsAPartOfATileOnly) {
     EXPECT_EQ(held_rows.count(12), 2U);
 }
 
-SizeLookup const kNoSizes = [](std::string const& name) -> std::int64_t { throw Error(Errc::input, "asked for " + name); };
+SizeLookup const kNoSizes = [](std::string const& name) -> std::int64_t {
+    throw Error(Errc::input, "asked for " + name);
+};
 
 std::string placed(char const* style, Shape const& shape, Mesh const& mesh, MeshAxis axis = MeshAxis::tp) {
     PlacementRule const rule = {cut_of_style(style), 0, {}, axis};
@@ -290,8 +291,7 @@ TEST(PlaceOnMesh, RulesOfAnExpertPlanCutAmongTheExpertRanks) {
     EXPECT_EQ(placed("colwise", {8, 2}, mesh, MeshAxis::ep), "shard 0 over ep, then shard 0 over efsdp");
     EXPECT_EQ(placed("ep_dispatch_experts", {8, 2}, mesh, MeshAxis::ep), "shard 0 over efsdp");
     EXPECT_EQ(placed("grouped_gemm", {8, 2, 2}, {.fsdp = 2, .tp = 2, .ep = 4}, MeshAxis::ep), "expert 0 over ep");
-    EXPECT_EQ(placed("grouped_gemm", {8, 2, 2}, {.fsdp = 4, .tp = 2}, MeshAxis::ep),
-              "expert 0, then shard 0 over fsdp")
+    EXPECT_EQ(placed("grouped_gemm", {8, 2, 2}, {.fsdp = 4, .tp = 2}, MeshAxis::ep), "expert 0, then shard 0 over fsdp")
         << "as many as tp ranks: one view of the mesh";
 }
 

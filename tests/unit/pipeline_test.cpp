@@ -81,8 +81,7 @@ TEST(Pipeline, OneStageHoldsEverything) {
     EXPECT_THAT(stages_of("model.layers.1.q.weight", 1), IsEmpty());
 }
 
-constexpr char const* kOwnPipeline =
-    R"("pipeline": {"layers": "blocks", "first": "wte", "last": ["ln_f", "lm_head"]})";
+constexpr char const* kOwnPipeline = R"("pipeline": {"layers": "blocks", "first": "wte", "last": ["ln_f", "lm_head"]})";
 constexpr char const* kTied = R"("tied": {"lm_head.weight": "model.embed_tokens.weight"})";
 
 std::map<std::string, Stages> mapped_stages(std::vector<std::string> const& names, std::string const& more,
@@ -111,17 +110,17 @@ TEST(Pipeline, ATiedEmbeddingIsOnTheLastStageTooUnlessTheHeadIsStored) {
     auto const layer = std::string("model.layers.0.w");
     EXPECT_THAT(mapped_stages({"model.embed_tokens.weight", layer}, kTied).at("model.embed_tokens.weight"),
                 ElementsAre(0, 3));
-    EXPECT_THAT(mapped_stages({"model.embed_tokens.weight", "lm_head.weight", layer}, kTied)
-                    .at("model.embed_tokens.weight"),
-                ElementsAre(0));
+    EXPECT_THAT(
+        mapped_stages({"model.embed_tokens.weight", "lm_head.weight", layer}, kTied).at("model.embed_tokens.weight"),
+        ElementsAre(0));
     EXPECT_THAT(mapped_stages({"model.embed_tokens.weight", layer}, kTied, R"({"tie_word_embeddings": false})")
                     .at("model.embed_tokens.weight"),
                 ElementsAre(0));
 }
 
 TEST(Pipeline, TheNumberOfLayersComesFromTheTextModelsConfiguration) {
-    auto const stages = mapped_stages({"model.layers.0.w", "model.layers.5.w"}, "",
-                                      R"({"text_config": {"num_hidden_layers": 12}})");
+    auto const stages =
+        mapped_stages({"model.layers.0.w", "model.layers.5.w"}, "", R"({"text_config": {"num_hidden_layers": 12}})");
     EXPECT_THAT(stages.at("model.layers.5.w"), ElementsAre(1));
 }
 

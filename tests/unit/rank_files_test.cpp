@@ -84,9 +84,9 @@ TEST(Manifest, TellsMeshesComposedPlacementsAndStages) {
     plan.tensors.resize(2);
     plan.tensors[0].name = "experts";
     plan.tensors[0].global_shape = {6, 4};
-    plan.tensors[0].placement = {{{Placement::Kind::expert, 0, {{6, 4, 1}}, MeshAxis::ep},
-                                  {Placement::Kind::shard, 0, {}, MeshAxis::efsdp}},
-                                 {0}};
+    plan.tensors[0].placement = {
+        {{Placement::Kind::expert, 0, {{6, 4, 1}}, MeshAxis::ep}, {Placement::Kind::shard, 0, {}, MeshAxis::efsdp}},
+        {0}};
     plan.tensors[1].name = "norm";
     plan.tensors[1].global_shape = {4};
     plan.tensors[1].placement = {{{Placement::Kind::shard, 0, {}, MeshAxis::fsdp}}, {}};
