@@ -1,5 +1,6 @@
 /// @file
-/// How the ranks of a job are arranged: pipeline stages, replicas, and the ranks that hold one copy of a stage together.
+/// How the ranks of a job are arranged: pipeline stages, replicas, and the ranks that hold one copy of a stage
+/// together.
 #pragma once
 
 #include <compare>

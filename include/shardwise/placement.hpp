@@ -22,8 +22,8 @@ struct Range {
     bool operator==(Range const&) const = default;
 };
 
-/// Cuts, each of what the ones before it leave a rank, each along another axis of the mesh. Without any, every rank holds
-/// all of the parameter.
+/// Cuts, each of what the ones before it leave a rank, each along another axis of the mesh. Without any, every rank
+/// holds all of the parameter.
 ///
 /// Example: tp cuts the blocks gate and up along dimension 0, then fsdp cuts dimension 0 of what that leaves,
 /// [gate_r; up_r], whatever the blocks.

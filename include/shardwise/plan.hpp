@@ -99,8 +99,8 @@ struct Delivery {
     std::uint64_t bytes = 0;
 };
 
-/// Bytes that are read once by all ranks of the stages that need them and then exchanged. Every rank has the same number
-/// of waves; those with other stages' bytes are empty.
+/// Bytes that are read once by all ranks of the stages that need them and then exchanged. Every rank has the same
+/// number of waves; those with other stages' bytes are empty.
 struct Wave {
     std::vector<StagedRead> reads;
     std::vector<Delivery> receives;  ///< in order of peer; may include this rank itself

@@ -82,12 +82,13 @@ void check_holders(std::string const& folder, PlannedTensor const& tensor, Manif
         return !is_held(tensor.placement, manifest.mesh, piece.rank);
     });
     if (is_misplaced) {
-        throw Error(Errc::input, fmt::format("{}: {} stands in the file of a stage that does not hold it by the manifest",
-                                             folder, tensor.name));
+        throw Error(Errc::input,
+                    fmt::format("{}: {} stands in the file of a stage that does not hold it by the manifest", folder,
+                                tensor.name));
     }
     if (pieces.size() != expected) {
-        throw Error(Errc::input, fmt::format("{}: {} stands in {} of {} rank files", folder, tensor.name,
-                                             pieces.size(), expected));
+        throw Error(Errc::input,
+                    fmt::format("{}: {} stands in {} of {} rank files", folder, tensor.name, pieces.size(), expected));
     }
 }
 

@@ -6,9 +6,8 @@
 #include <span>
 #include <vector>
 
-#include <shardwise/plan.hpp>
-
 #include "mapping/tiling.hpp"
+#include <shardwise/plan.hpp>
 
 namespace shardwise {
 

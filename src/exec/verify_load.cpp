@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <shardwise/verify.hpp>
-
 #include "comm/communicator.hpp"
 #include "convert/position_digest.hpp"
 #include "convert/runs.hpp"
@@ -15,6 +13,7 @@
 #include "plan/copy_block.hpp"
 #include "plan/mapping_options.hpp"
 #include "util/file.hpp"
+#include <shardwise/verify.hpp>
 
 namespace shardwise {
 namespace {

@@ -1,27 +1,34 @@
-#include <shardwise/mesh.hpp>
-
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
+#include <shardwise/mesh.hpp>
 
 namespace shardwise {
 
 char const* to_string(MeshAxis axis) noexcept {
     switch (axis) {
-        case MeshAxis::tp: return "tp";
-        case MeshAxis::fsdp: return "fsdp";
-        case MeshAxis::ep: return "ep";
-        case MeshAxis::efsdp: return "efsdp";
+        case MeshAxis::tp:
+            return "tp";
+        case MeshAxis::fsdp:
+            return "fsdp";
+        case MeshAxis::ep:
+            return "ep";
+        case MeshAxis::efsdp:
+            return "efsdp";
     }
     return "unknown";
 }
 
 std::int64_t Mesh::size(MeshAxis axis) const noexcept {
     switch (axis) {
-        case MeshAxis::tp: return tp;
-        case MeshAxis::fsdp: return fsdp;
-        case MeshAxis::ep: return expert_ranks();
-        case MeshAxis::efsdp: return copy_ranks() / expert_ranks();
+        case MeshAxis::tp:
+            return tp;
+        case MeshAxis::fsdp:
+            return fsdp;
+        case MeshAxis::ep:
+            return expert_ranks();
+        case MeshAxis::efsdp:
+            return copy_ranks() / expert_ranks();
     }
     return 1;
 }
@@ -29,9 +36,12 @@ std::int64_t Mesh::size(MeshAxis axis) const noexcept {
 std::int64_t Mesh::stride(MeshAxis axis) const noexcept {
     switch (axis) {
         case MeshAxis::tp:
-        case MeshAxis::ep: return 1;
-        case MeshAxis::fsdp: return tp;
-        case MeshAxis::efsdp: return expert_ranks();
+        case MeshAxis::ep:
+            return 1;
+        case MeshAxis::fsdp:
+            return tp;
+        case MeshAxis::efsdp:
+            return expert_ranks();
     }
     return 1;
 }

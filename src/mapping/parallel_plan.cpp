@@ -113,16 +113,26 @@ struct Cutter {
     Placement operator()(PlacementRule const& rule, std::string_view name, Shape const& shape) const {
         auto const rank = shape.rank();
         switch (rule.cut) {
-            case Cut::none: return {};
-            case Cut::columns: return plainly(shape, rank >= 2 ? rank - 2 : 0);
-            case Cut::rows: return last_segment(name) == "bias" ? Placement{} : plainly(shape, rank - 1);
-            case Cut::first: return plainly(shape, 0);
-            case Cut::second: return plainly(shape, 1);
-            case Cut::packed_columns: return rank >= 2 ? in_two_blocks(shape, rank - 2) : plainly(shape, 0);
-            case Cut::packed_rows: return rank >= 2 ? in_two_blocks(shape, rank - 1) : Placement{};
-            case Cut::experts: return whole_experts(shape);
-            case Cut::packed: return in_stated_blocks(rule, shape);
-            case Cut::shard: return plainly(shape, rule.dim);
+            case Cut::none:
+                return {};
+            case Cut::columns:
+                return plainly(shape, rank >= 2 ? rank - 2 : 0);
+            case Cut::rows:
+                return last_segment(name) == "bias" ? Placement{} : plainly(shape, rank - 1);
+            case Cut::first:
+                return plainly(shape, 0);
+            case Cut::second:
+                return plainly(shape, 1);
+            case Cut::packed_columns:
+                return rank >= 2 ? in_two_blocks(shape, rank - 2) : plainly(shape, 0);
+            case Cut::packed_rows:
+                return rank >= 2 ? in_two_blocks(shape, rank - 1) : Placement{};
+            case Cut::experts:
+                return whole_experts(shape);
+            case Cut::packed:
+                return in_stated_blocks(rule, shape);
+            case Cut::shard:
+                return plainly(shape, rule.dim);
         }
         return {};
     }

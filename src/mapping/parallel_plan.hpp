@@ -16,16 +16,16 @@ namespace shardwise {
 
 /// How a parameter is cut, before its shape is known. The style names of configurations map onto these.
 enum class Cut : std::uint8_t {
-    none,              ///< every rank holds all of it
-    columns,           ///< output rows of a weight (out, in): dimension rank - 2, or the only one
-    rows,              ///< last dimension; a bias is held whole
-    first,             ///< dimension 0
-    second,            ///< dimension 1
-    packed_columns,    ///< as columns, in two equal blocks (gate and up); a 1-d tensor is cut plainly
-    packed_rows,       ///< last dimension in two equal blocks; a 1-d tensor is held whole
-    experts,           ///< whole experts, by dimension 0
-    packed,            ///< blocks and dimension stated in the rule
-    shard,             ///< dimension stated in the rule
+    none,            ///< every rank holds all of it
+    columns,         ///< output rows of a weight (out, in): dimension rank - 2, or the only one
+    rows,            ///< last dimension; a bias is held whole
+    first,           ///< dimension 0
+    second,          ///< dimension 1
+    packed_columns,  ///< as columns, in two equal blocks (gate and up); a 1-d tensor is cut plainly
+    packed_rows,     ///< last dimension in two equal blocks; a 1-d tensor is held whole
+    experts,         ///< whole experts, by dimension 0
+    packed,          ///< blocks and dimension stated in the rule
+    shard,           ///< dimension stated in the rule
 };
 
 /// The cut of a style name ("colwise", "grouped_gemm", ...).
@@ -76,8 +76,10 @@ struct PlacementContext {
 };
 
 /// Placement of parameter @p name (only its last segment is looked at) of shape @p shape under @p rule: the rule's cut
-/// among the tp or ep ranks, then dimension 0 of what that leaves among the fsdp or efsdp ranks. Scalars are held whole.
-/// @throws Error input: a dimension the shape lacks, blocks that do not add up, heads and ranks of which neither divides
+/// among the tp or ep ranks, then dimension 0 of what that leaves among the fsdp or efsdp ranks. Scalars are held
+/// whole.
+/// @throws Error input: a dimension the shape lacks, blocks that do not add up, heads and ranks of which neither
+/// divides
 ///         the other.
 Placement place(PlacementRule const& rule, std::string_view name, Shape const& shape, PlacementContext const& context);
 

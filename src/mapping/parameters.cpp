@@ -77,7 +77,7 @@ class CutHeads {
                         tp_, fmt::join(found_, ", "))};
     }
 
-   private:
+ private:
     void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
         if (heads == Heads::none || block.parts == 1) { return; }
         auto const query = config_.size("num_attention_heads");
@@ -139,7 +139,9 @@ void check_divisible(Parameter const& parameter, Mesh const& mesh) {
 /// The warning about experts that do not come out even, of which the last ranks hold fewer than the others or none.
 void note_uneven_experts(Placement const& placement, std::set<std::string>& warnings) {
     for (auto const& cut : placement.cuts) {
-        if (cut.kind != Placement::Kind::expert || cut.blocks.front().size % cut.blocks.front().parts == 0) { continue; }
+        if (cut.kind != Placement::Kind::expert || cut.blocks.front().size % cut.blocks.front().parts == 0) {
+            continue;
+        }
         auto const& [experts, ranks, repeat] = cut.blocks.front();
         auto const each = ceil_div(experts, ranks);
         auto const full = experts / each;

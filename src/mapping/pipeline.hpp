@@ -13,7 +13,8 @@ namespace shardwise {
 
 /// Module paths that tell where in the pipeline a parameter is wanted, relative to the base model or full.
 struct PipelineRules {
-    std::vector<std::string> layers = {"layers", "language_model.layers"};  ///< lists of layers: "layers" holds layers.0
+    std::vector<std::string> layers = {"layers",
+                                       "language_model.layers"};  ///< lists of layers: "layers" holds layers.0
     std::vector<std::string> first = {"embed_tokens", "language_model.embed_tokens"};
     std::vector<std::string> last = {"norm", "language_model.norm", "lm_head"};
 };
@@ -21,7 +22,7 @@ struct PipelineRules {
 /// Deals layers to stages: stage k of p has layers [k f, (k + 1) f), f = floor(layers / p), the last one the rest, too.
 /// What the rules do not name is held by every stage.
 class Pipeline {
-   public:
+ public:
     /// @param base module path of the base model; may be empty.
     /// @param layers how many there are; nothing: one more than the greatest number in @p names.
     /// @param names of all parameters.
@@ -35,7 +36,7 @@ class Pipeline {
     /// What the user should know about this dealing, one sentence each.
     std::vector<std::string> warnings() const;
 
-   private:
+ private:
     std::optional<std::int64_t> layer_of(std::string_view name) const;
     std::vector<std::int64_t> wanted_at(std::string_view name) const;
 

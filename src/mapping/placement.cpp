@@ -178,7 +178,8 @@ std::string to_string(Placement::AxisCut const& cut) {
 std::string to_string(Placement const& placement) {
     std::vector<std::string> parts;
     for (auto const& cut : placement.cuts) { parts.push_back(to_string(cut)); }
-    auto const cuts = parts.empty() ? to_string(Placement::Kind::replicate) : fmt::format("{}", fmt::join(parts, ", then "));
+    auto const cuts =
+        parts.empty() ? to_string(Placement::Kind::replicate) : fmt::format("{}", fmt::join(parts, ", then "));
     return placement.stages.empty() ? cuts : fmt::format("{}; stage {}", cuts, fmt::join(placement.stages, ", "));
 }
 

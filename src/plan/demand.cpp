@@ -7,10 +7,9 @@
 #include <fmt/format.h>
 #include <fnmatch.h>
 
-#include <shardwise/error.hpp>
-
 #include "mapping/tiling.hpp"
 #include "util/checked.hpp"
+#include <shardwise/error.hpp>
 
 namespace shardwise {
 namespace {
@@ -93,9 +92,7 @@ std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view,
         return blocks;
     }
     auto const shape = local_shape(parameter.placement, view.shape, mesh, rank);
-    for (auto const& box : held_boxes(parameter.placement, view.shape, mesh, rank)) {
-        add(part_at(view, box), shape);
-    }
+    for (auto const& box : held_boxes(parameter.placement, view.shape, mesh, rank)) { add(part_at(view, box), shape); }
     return blocks;
 }
 
@@ -174,7 +171,8 @@ Demand::Blocks const& Demand::cached(std::uint32_t tensor, std::int64_t rank) {
     if (found == cache_.end()) {
         if (cache_.size() >= kMostTensors) { cache_.pop_back(); }
         auto const ranks = static_cast<std::size_t>(mesh_.copy_ranks());
-        found = cache_.insert(cache_.end(), {tensor, evaluate(parameter.value), std::vector<std::optional<Blocks>>(ranks)});
+        found =
+            cache_.insert(cache_.end(), {tensor, evaluate(parameter.value), std::vector<std::optional<Blocks>>(ranks)});
     }
     std::rotate(cache_.begin(), found, found + 1);
     auto& entry = cache_.front();

@@ -8,10 +8,9 @@
 #include <string>
 #include <vector>
 
-#include <shardwise/plan.hpp>
-
 #include "mapping/parameters.hpp"
 #include "plan/copy_block.hpp"
+#include <shardwise/plan.hpp>
 
 namespace shardwise {
 
@@ -57,7 +56,7 @@ class Demand {
     /// once, and kept for a few parameters, so asking in the order of uses() is cheap.
     std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t rank);
 
-   private:
+ private:
     using Blocks = std::vector<SourceBlock>;  ///< ordered by (source, block.source)
     struct CachedTensor {
         std::uint32_t tensor = 0;

@@ -1,10 +1,9 @@
+#include "plan/planner.hpp"
+
 #include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
-
-#include <shardwise/error.hpp>
-#include <shardwise/plan.hpp>
 
 #include "mapping/parameters.hpp"
 #include "plan/cost.hpp"
@@ -12,12 +11,13 @@
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
 #include "plan/parameter_digest.hpp"
-#include "plan/planner.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
 #include "util/digest.hpp"
 #include "util/units.hpp"
+#include <shardwise/error.hpp>
+#include <shardwise/plan.hpp>
 
 namespace shardwise {
 namespace {
@@ -197,10 +197,10 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
         count_strategy(plan.strategy_bytes, reading.strategies.back(), use.needed.size());
         if (reading.strategies.back() == Strategy::direct) { continue; }
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
-        auto const line = budget.wave_bytes / static_cast<std::uint64_t>(plan.mesh.world()) *
-                          static_cast<std::uint64_t>(ranks);
-        builders.try_emplace(use.stages, WaveLimits{.world = ranks, .wave_bytes = line}).first->second.add(
-            i, stored, use.needed);
+        auto const line =
+            budget.wave_bytes / static_cast<std::uint64_t>(plan.mesh.world()) * static_cast<std::uint64_t>(ranks);
+        builders.try_emplace(use.stages, WaveLimits{.world = ranks, .wave_bytes = line})
+            .first->second.add(i, stored, use.needed);
     }
     for (auto& [stages, builder] : builders) { reading.groups.push_back({stages, builder.finish(), 0}); }
     // What several stages need comes first; after that each goes on by itself.

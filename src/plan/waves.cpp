@@ -151,9 +151,13 @@ namespace {
 
 /// What one rank does in the waves of one group.
 class GroupMember {
-   public:
+ public:
     GroupMember(Plan& plan, ReadGroup const& group, std::int64_t own_index, Demand& demand, std::uint64_t request_bytes)
-        : plan_(plan), group_(group), own_index_(own_index), demand_(demand), request_bytes_(request_bytes),
+        : plan_(plan),
+          group_(group),
+          own_index_(own_index),
+          demand_(demand),
+          request_bytes_(request_bytes),
           ranks_(group.ranks(plan.mesh)) {
         for (auto const stage : group.stages) {
             auto const first = stage * plan.mesh.dp * plan.mesh.copy_ranks();
@@ -176,7 +180,7 @@ class GroupMember {
         return wave;
     }
 
-   private:
+ private:
     /// Bytes of the part that this rank reads.
     std::uint64_t add_part(WaveShape const& shape, std::size_t number, WavePart const& part) {
         auto const& use = demand_.uses()[part.use];

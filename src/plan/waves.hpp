@@ -12,10 +12,9 @@
 #include <span>
 #include <vector>
 
-#include <shardwise/plan.hpp>
-
 #include "plan/copy_block.hpp"
 #include "plan/demand.hpp"
+#include <shardwise/plan.hpp>
 
 namespace shardwise {
 
@@ -40,7 +39,7 @@ struct WaveShape {
 };
 
 struct WaveLimits {
-    std::int64_t world = 1;  ///< ranks that share the reading
+    std::int64_t world = 1;                          ///< ranks that share the reading
     std::uint64_t wave_bytes = 0;                    ///< a wave's line is not longer; a multiple of world pages
     std::uint64_t max_gap = 4096;                    ///< holes up to this are read over
     /// Fewer ranks read rather than shorter stripes, if the line allows
@@ -69,7 +68,7 @@ class WaveBuilder {
 struct ReadGroup {
     std::vector<std::int64_t> stages;  ///< ascending
     std::vector<WaveShape> shapes;
-    std::size_t first_wave = 0;        ///< among the waves of the plan
+    std::size_t first_wave = 0;  ///< among the waves of the plan
 
     std::int64_t ranks(Mesh const& mesh) const noexcept;
     std::int64_t rank(Mesh const& mesh, std::int64_t index) const noexcept;

@@ -5,10 +5,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <shardwise/error.hpp>
-
 #include "util/file.hpp"
 #include "util/json_reader.hpp"
+#include <shardwise/error.hpp>
 
 namespace shardwise {
 namespace {
@@ -104,9 +103,7 @@ Placement read_placement(JsonReader const& json, Shape const& shape, Mesh const&
         placement.cuts.push_back(read_cut(json, shape, mesh, placement.cuts));
     }
     if (auto const more = json.find("then")) {
-        for (auto const& cut : more->array()) {
-            placement.cuts.push_back(read_cut(cut, shape, mesh, placement.cuts));
-        }
+        for (auto const& cut : more->array()) { placement.cuts.push_back(read_cut(cut, shape, mesh, placement.cuts)); }
     }
     if (auto const stages = json.find("stages")) { placement.stages = read_stages(*stages, mesh); }
     return placement;

@@ -116,6 +116,7 @@ RIGHT = {
         "parameters": {"norm.weight": ["rows"], "layers.{rows}.{1...rows}.w": {"shape": ["2"], "dtype": "BF16",
                                                                               "optional": True}},
         "ignore_missing": "inv_freq$",
+        "pipeline": {"layers": "blocks", "first": ["wte"], "last": ["ln_f", "head"]},
         "transforms": [
             {"rename": "^a", "to": "b", "scope": "s"},
             {"rename": ["c", "d"], "to": ["e"]},
@@ -203,6 +204,8 @@ WRONG = {
     "a block of unknown heads": with_plan_rule({"packed": {"blocks": [{"size": "4", "heads": "kv"}]}}),
     "a block without a size": with_plan_rule({"packed": {"blocks": [{"heads": "query"}]}}),
     "a plan that is a style": {**GOOD, "plans": {"tp": "colwise"}},
+    "an unknown key in the pipeline": {**GOOD, "pipeline": {"layer": "h"}},
+    "a number for a list of layers": {**GOOD, "pipeline": {"layers": 3}},
     "an unknown key in a plan": {**GOOD, "plans": {"tp": {"rules": {}}}},
     "a list": [],
 }

@@ -91,7 +91,7 @@ def test_the_manifest_tells_mesh_architecture_and_placements(shardwise, tmp_path
     shardwise.check("load", folder, f"--out={tmp_path / 'out'}", *options, ranks=ranks)
     manifest = json.loads((tmp_path / "out" / "shardwise.json").read_text())
     assert manifest["schema"] == "shardwise.manifest/1"
-    assert (manifest["world"], manifest["mesh"]) == (ranks, {"dp": 1, "tp": ranks})
+    assert (manifest["world"], manifest["mesh"]) == (ranks, {"pp": 1, "dp": 1, "fsdp": 1, "tp": ranks, "ep": ranks})
     assert manifest["architecture"] == sizes["arch"]
     assert manifest["files"] == [f"model-rank-{rank}-part-0.safetensors" for rank in range(ranks)]
     assert {name: manifest["tensors"][name]["placement"] for name in placements} == placements
@@ -101,7 +101,7 @@ def test_the_manifest_lists_whole_shapes_types_and_tied_names(shardwise, tmp_pat
     folder = make_checkpoint(tmp_path / "checkpoint", tied=True, vocab=101)
     shardwise.check("load", folder, f"--out={tmp_path / 'out'}", "--dp=2", ranks=4)
     manifest = json.loads((tmp_path / "out" / "shardwise.json").read_text())
-    assert (manifest["world"], manifest["mesh"]) == (4, {"dp": 2, "tp": 2})
+    assert (manifest["world"], manifest["mesh"]) == (4, {"pp": 1, "dp": 2, "fsdp": 1, "tp": 2, "ep": 2})
     assert manifest["tied"] == {"lm_head.weight": "model.embed_tokens.weight"}
     listed = {name: (tensor["dtype"], tensor["shape"]) for name, tensor in manifest["tensors"].items()}
     assert listed == {name: (tensor.dtype, list(tensor.array.shape)) for name, tensor in read_folder(folder).items()}

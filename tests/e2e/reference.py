@@ -5,6 +5,7 @@ The rules stand here once more, by hand, from the published models: which weight
 which along their columns (inputs), how experts are stacked."""
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -104,6 +105,52 @@ def cut(config, name, array, plan, rank, world, kv_heads):
     if module in BY_INPUT and kind != "bias":
         return ceil_piece(array, array.ndim - 1, rank, world)
     return array
+
+
+class Mesh(NamedTuple):
+    """Ranks count through tp first, then fsdp, dp and pp. Experts see fsdp x tp as efsdp x ep."""
+
+    pp: int = 1
+    dp: int = 1
+    fsdp: int = 1
+    tp: int = 1
+    ep: int = 0  # as tp
+
+    @property
+    def world(self):
+        return self.pp * self.dp * self.fsdp * self.tp
+
+    def options(self):
+        return [f"--{name}={size}" for name, size in self._asdict().items() if size > 1 or name == "tp"]
+
+
+def stages_of(config, names, name, stages):
+    """Layers go evenly, the last stage takes the remainder; what is not named here is on every stage."""
+    layer = re.match(r"model\.layers\.(\d+)\.", name)
+    if layer:
+        return {min(int(layer.group(1)) // (config["num_hidden_layers"] // stages), stages - 1)}
+    if name.startswith("model.embed_tokens."):
+        is_head = config.get("tie_word_embeddings") and "lm_head.weight" not in names
+        return {0, stages - 1} if is_head else {0}
+    if name.startswith(("model.norm.", "lm_head.")):
+        return {stages - 1}
+    return set(range(stages))
+
+
+def expected_on_mesh(config, tensors, mesh, rank, plan="tp", kv_heads="cut"):
+    """{name: Tensor} that a rank of a mesh must hold: the tp or ep cut, then dimension 0 of it by fsdp."""
+    held = {}
+    whole = whole_model(config, tensors)
+    in_copy = rank % (mesh.fsdp * mesh.tp)
+    for name, tensor in whole.items():
+        if rank // (mesh.world // mesh.pp) not in stages_of(config, whole, name, mesh.pp):
+            continue
+        inner = mesh.ep if mesh.ep and plan == "ep" and ".mlp.experts." in name else mesh.tp
+        array = cut(config, name, tensor.array, plan, in_copy % inner, inner, kv_heads)
+        if array.ndim > 0:
+            array = ceil_piece(array, 0, in_copy // inner, mesh.fsdp * mesh.tp // inner)
+        held[name] = Tensor(tensor.dtype, array)
+    return held
 
 
 def expected_rank(config, tensors, tp_rank, tp, plan="tp", kv_heads="cut"):

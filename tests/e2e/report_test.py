@@ -44,7 +44,7 @@ def figures(shape):
 STATS_SCHEMA = object_of(
     {
         "schema": {"const": "shardwise.stats/1"},
-        **{name: {"type": "integer", "minimum": 1} for name in ("world", "tp", "dp")},
+        **{name: {"type": "integer", "minimum": 1} for name in ("world", "pp", "dp", "fsdp", "tp", "ep")},
         **{name: {"type": "string", "minLength": 1} for name in ("arch", "io", "transport", "device")},
         **figures(spread),
         "ranks": {"type": "array", "items": object_of({"rank": COUNT, **figures(lambda number: number)})},

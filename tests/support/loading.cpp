@@ -42,7 +42,8 @@ class Folders {
 std::string describe(Way const& way) {
     static constexpr char const* kStrategies[] = {"auto", "direct", "cooperative"};
     return fmt::format("{}, {}, strategy {}, staging {}, {}, lanes {}", way.storage.name, way.network.name,
-                       kStrategies[static_cast<std::size_t>(way.strategy)], way.staging_bytes, to_string(way.mesh), way.lanes);
+                       kStrategies[static_cast<std::size_t>(way.strategy)], way.staging_bytes, to_string(way.mesh),
+                       way.lanes);
 }
 
 std::vector<Storage> storages() {

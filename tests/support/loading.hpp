@@ -50,7 +50,9 @@ std::vector<Mesh> meshes(int ranks);
 
 /// A model in files that all ranks can read, made once for each mesh; removed when the process ends. Collective.
 TestModel const& model_on_disk(Mesh const& mesh);
-inline TestModel const& model_on_disk(std::int64_t tp) { return model_on_disk(Mesh{.tp = tp}); }
+inline TestModel const& model_on_disk(std::int64_t tp) {
+    return model_on_disk(Mesh{.tp = tp});
+}
 
 /// The mesh of @p way with that many ranks.
 Mesh mesh_of(Way const& way, std::int64_t ranks);

@@ -248,11 +248,8 @@ TestModel small_mixtral(std::string const& folder, Mesh const& mesh) {
 
 TestModel small_mixtral_by_experts(std::string const& folder, Mesh const& mesh) {
     bool const is_other_view = mesh.expert_ranks() != mesh.tp;
-    Placement const experts = {{{Placement::Kind::expert,
-                                 0,
-                                 {{3, mesh.expert_ranks(), 1}},
-                                 is_other_view ? MeshAxis::ep : MeshAxis::tp}},
-                               {}};
+    Placement const experts = {
+        {{Placement::Kind::expert, 0, {{3, mesh.expert_ranks(), 1}}, is_other_view ? MeshAxis::ep : MeshAxis::tp}}, {}};
     return mixtral_with(folder, mesh, experts, experts);
 }
 

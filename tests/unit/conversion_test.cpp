@@ -151,7 +151,8 @@ TEST(Conversion, ARankKeepsItsExpertOfEveryPart) {
                                         {"experts.0.w3.weight", {2, 2}},
                                         {"experts.1.w1.weight", {2, 2}},
                                         {"experts.1.w3.weight", {2, 2}}});
-    Model const model(stored, architecture_of(kExperts, R"("experts.gate_up_proj": "grouped_gemm")"), {.mesh = {.tp = 2}});
+    Model const model(stored, architecture_of(kExperts, R"("experts.gate_up_proj": "grouped_gemm")"),
+                      {.mesh = {.tp = 2}});
     auto const shard = model.shard("experts.gate_up_proj", 0);
     EXPECT_EQ(shard.shape, (Shape{1, 4, 2}));
     EXPECT_THAT(shard.values, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));

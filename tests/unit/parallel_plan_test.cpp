@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "mapping/architecture_data.hpp"
+#include "support/error_of.hpp"
 #include "support/model.hpp"
 #include <shardwise/error.hpp>
 
@@ -157,7 +158,8 @@ Model attention(std::int64_t tp, KvHeads kv_heads) {
                                          {"model.layers.0.k_proj.bias", {8}},
                                          {"model.layers.0.o_proj.weight", {2, 32}},
                                          {"model.layers.1.k_proj.weight", {8, 2}}});
-    return Model(tensors, architecture_of("", kDensePlan, kHeads), {.mesh = {.tp = tp}, .kv_heads = kv_heads}, kHeadConfig);
+    return Model(tensors, architecture_of("", kDensePlan, kHeads), {.mesh = {.tp = tp}, .kv_heads = kv_heads},
+                 kHeadConfig);
 }
 
 TEST(Mapping, HeadsThatAreCutAreWarnedOfOnceAKind) {
@@ -270,6 +272,74 @@ TEST(Filters, AreMatchedWithNamesAfterConversion) {
         Model(tensors, architecture_of(R"({"rename": "^old", "to": "new"})"), {.include = {"new.*"}, .exclude = {}})
             .names(),
         ElementsAre("new.0.w"));
+}
+
+constexpr char const* kExpertPlan = R"({"family": "t", "model_types": [], "base": "model", "plans": {
+    "tp": {"base": {"layers.*.q_proj": "colwise", "layers.*.mlp.up_proj": "colwise"}},
+    "ep": {"extends": "tp", "base": {"layers.*.experts.up": "grouped_gemm", "layers.*.experts": "ep_dispatch_experts",
+                                     "layers.*.mlp.up_proj": "colwise"}}}})";
+
+std::map<std::string, std::string> placements(Model const& model) {
+    std::map<std::string, std::string> result;
+    for (auto const& name : model.names()) { result.emplace(name, to_string(model[name].placement)); }
+    return result;
+}
+
+Model with_experts(std::int64_t experts, MappingOptions options) {
+    auto const tensors = stored_tensors({{"model.layers.0.q_proj.weight", {8, 2}},
+                                         {"model.layers.0.mlp.up_proj.weight", {8, 2}},
+                                         {"model.layers.0.experts.up", {experts, 2, 2}},
+                                         {"model.layers.0.experts.scale", {experts}},
+                                         {"model.layers.0.router.weight", {experts, 2}}});
+    return Model(tensors, Architecture::parse(kExpertPlan, "t.json"), options);
+}
+
+TEST(Experts, RulesOfTheExpertPlanLieOnItsViewOfTheMeshAndInheritedOnesDoNot) {
+    auto const held = placements(with_experts(8, {.mesh = {.fsdp = 4, .tp = 2, .ep = 4}, .plan = "ep"}));
+    EXPECT_EQ(held, (std::map<std::string, std::string>{
+                        {"model.layers.0.q_proj.weight", "shard 0, then shard 0 over fsdp"},
+                        {"model.layers.0.mlp.up_proj.weight", "shard 0 over ep, then shard 0 over efsdp"},
+                        {"model.layers.0.experts.up", "expert 0 over ep, then shard 0 over efsdp"},
+                        {"model.layers.0.experts.scale", "shard 0 over efsdp"},
+                        {"model.layers.0.router.weight", "shard 0 over fsdp"}}));
+}
+
+TEST(Experts, WithoutAWordAreDealtToTheTensorParallelRanks) {
+    auto const held = placements(with_experts(8, {.mesh = {.tp = 2}, .plan = "ep"}));
+    EXPECT_EQ(held.at("model.layers.0.experts.up"), "expert 0");
+    EXPECT_EQ(held.at("model.layers.0.experts.scale"), "replicate");
+}
+
+TEST(Experts, ThatDoNotComeOutEvenAreDealtAndWarnedOfWithTheNumbers) {
+    auto const warnings = [](std::int64_t experts, Mesh const& mesh) {
+        return with_experts(experts, {.mesh = mesh, .plan = "ep"}).warnings();
+    };
+    EXPECT_THAT(warnings(8, {.fsdp = 4, .ep = 4}), IsEmpty());
+    EXPECT_THAT(warnings(5, {.tp = 4}), ElementsAre(AllOf(HasSubstr("--tp 4: 5 experts"), HasSubstr("2 rank(s) hold 2"),
+                                                          HasSubstr("one holds 1"), HasSubstr("1 none"))));
+    EXPECT_THAT(warnings(2, {.fsdp = 4, .ep = 4}),
+                ElementsAre(AllOf(HasSubstr("--ep 4: 2 experts"), HasSubstr("2 rank(s) hold 1"), HasSubstr("2 none"))));
+    auto const model = with_experts(5, {.mesh = {.tp = 4}, .plan = "ep"});
+    auto const whole = model.whole("model.layers.0.experts.up");
+    EXPECT_EQ(model.shard("model.layers.0.experts.up", 1), sliced(whole, 0, 2, 4));
+    EXPECT_EQ(model.shard("model.layers.0.experts.up", 2), sliced(whole, 0, 4, 5));
+    EXPECT_EQ(model.shard("model.layers.0.experts.up", 3), sliced(whole, 0, 5, 5));
+}
+
+TEST(Experts, APlanThatDealsNoneIsWarnedOf) {
+    EXPECT_THAT(with_experts(8, {.mesh = {.fsdp = 4, .ep = 4}}).warnings(),
+                ElementsAre(AllOf(HasSubstr("--ep 4"), HasSubstr("plan tp"))));
+}
+
+TEST(StrictDivisible, RefusesExpertsAndWhatFsdpCannotCutEvenly) {
+    auto const refusal = [](std::int64_t experts, Mesh const& mesh) {
+        return error_of([&] { with_experts(experts, {.mesh = mesh, .plan = "ep", .strict_divisible = true}); });
+    };
+    EXPECT_EQ(refusal(8, {.fsdp = 4, .ep = 4}), std::nullopt);
+    EXPECT_THAT(refusal(6, {.fsdp = 4, .ep = 4}), IsError(Errc::input, "model.layers.0.experts"));
+    EXPECT_THAT(refusal(6, {.fsdp = 4, .ep = 4}), IsError(Errc::input, "into 4 equal parts"));
+    // 8 rows on two tp ranks leave 4, which three fsdp ranks cannot share.
+    EXPECT_THAT(refusal(6, {.fsdp = 3, .tp = 2}), IsError(Errc::input, "into 3 equal parts"));
 }
 
 TEST(StrictDivisible, RefusesAnUnevenCutWithTheTensor) {

@@ -148,7 +148,8 @@ SizeLookup const kNoSizes = [](std::string const& name) -> std::int64_t {
 
 TEST_P(Style, GivesThePlacementOfTheReference) {
     auto const& [style, name, shape, expected] = GetParam();
-    auto const placement = place({cut_of_style(style), 0, {}}, name, shape, {{.tp = kTp}, KvHeads::cut, Heads::none, kNoSizes});
+    auto const placement =
+        place({cut_of_style(style), 0, {}}, name, shape, {{.tp = kTp}, KvHeads::cut, Heads::none, kNoSizes});
     EXPECT_EQ(placement, expected) << to_string(placement);
 }
 
@@ -268,8 +269,8 @@ class ReplicatedKvHeads : public ::testing::TestWithParam<KvCase> {};
 TEST_P(ReplicatedKvHeads, StayWhole) {
     auto const& [heads, tp, expected] = GetParam();
     SizeLookup const size_of = [heads = heads](std::string const&) { return heads; };
-    auto const placement =
-        place({Cut::columns, 0, {}}, "k_proj.weight", {16, 4}, {{.tp = tp}, KvHeads::replicate, Heads::key_value, size_of});
+    auto const placement = place({Cut::columns, 0, {}}, "k_proj.weight", {16, 4},
+                                 {{.tp = tp}, KvHeads::replicate, Heads::key_value, size_of});
     EXPECT_THAT(placement.cuts.front().blocks, ElementsAre(expected));
 }
 
@@ -282,7 +283,8 @@ TEST(ReplicatedKvHeads, AreRefusedWithBothNumbersWhenNeitherDivides) {
     SizeLookup const size_of = [](std::string const&) { return std::int64_t{4}; };
     for (std::int64_t const tp : {3, 6, 10}) {
         try {
-            place({Cut::columns, 0, {}}, "k_proj.weight", {16, 4}, {{.tp = tp}, KvHeads::replicate, Heads::key_value, size_of});
+            place({Cut::columns, 0, {}}, "k_proj.weight", {16, 4},
+                  {{.tp = tp}, KvHeads::replicate, Heads::key_value, size_of});
             ADD_FAILURE() << "accepted " << tp;
         } catch (Error const& error) {
             EXPECT_THAT(error.what(), AllOf(HasSubstr("4 key/value heads"), HasSubstr("--tp " + std::to_string(tp))));

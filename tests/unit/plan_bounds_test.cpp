@@ -1,6 +1,7 @@
 // What a plan promises about memory, balance and order; catalogs of real sizes, of which no byte exists.
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -70,12 +71,17 @@ std::uint64_t staging_of(Plan const& plan) {
 }
 
 TEST(PlanBounds, StagingStaysWithinTheBudget) {
-    for (auto const& mesh : {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 4}, Mesh{.tp = 16}, Mesh{.pp = 3, .fsdp = 2, .tp = 2}}) {
-        auto const model = outline(256, 3, mesh.tp);
+    for (auto const& mesh :
+         {Mesh{}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 4}, Mesh{.tp = 16}, Mesh{.pp = 3, .fsdp = 2, .tp = 2}}) {
+        auto model = outline(256, 3, mesh.tp);
+        // Stages read apart from each other, with fewer ranks to a wave.
+        for (std::size_t t = 0; mesh.pp > 1 && t < model.parameters.list.size(); ++t) {
+            model.parameters.list[t].placement.stages = {static_cast<std::int64_t>(t) % mesh.pp};
+        }
         for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
             for (auto const staging : {1 * kMiB + 1, 5 * kMiB, 64 * kMiB, 1024 * kMiB}) {
-                SCOPED_TRACE(fmt::format("{}, strategy {}, staging {}", to_string(mesh), static_cast<int>(strategy),
-                                         staging));
+                SCOPED_TRACE(
+                    fmt::format("{}, strategy {}, staging {}", to_string(mesh), static_cast<int>(strategy), staging));
                 for (auto const rank : {std::int64_t{0}, mesh.world() - 1}) {
                     auto const plan = plan_one(model, options_for(mesh, strategy, staging), rank);
                     EXPECT_LE(staging_of(plan), staging);
@@ -105,6 +111,47 @@ TEST(PlanBounds, TheLeastBudgetOfAnyWorldIsEnough) {
         EXPECT_NO_THROW(plan_one(model, options_for({.tp = tp}, StrategyChoice::cooperative, least), 0)) << tp;
         EXPECT_THROW(plan_one(model, options_for({.tp = tp}, StrategyChoice::cooperative, least - 1), 0), Error) << tp;
     }
+}
+
+/// Files that the plan reads anything of.
+std::set<std::uint32_t> files_read(Plan const& plan) {
+    std::set<std::uint32_t> files;
+    for (auto const& read : plan.direct) { files.insert(read.range.file); }
+    for (auto const& wave : plan.waves) {
+        for (auto const& read : wave.reads) { files.insert(read.range.file); }
+    }
+    return files;
+}
+
+TEST(PlanBounds, AStageReadsNothingOfAnotherStagesLayers) {
+    // Layer 0 lies in file 0 and is of stage 0, layer 1 in file 1 and of stage 1, embedding and head in file 2.
+    Mesh const mesh = {.pp = 2, .tp = 2};
+    auto const model = small_llama("model", mesh);
+    for (auto const strategy : {StrategyChoice::automatic, StrategyChoice::direct, StrategyChoice::cooperative}) {
+        auto const plans = plan_all(model, options_for(mesh, strategy, kMiB));
+        std::vector<std::set<std::uint32_t>> files(2);
+        for (auto const& plan : plans) { files[static_cast<std::size_t>(plan.rank / 2)].merge(files_read(plan)); }
+        EXPECT_THAT(files[0], ElementsAre(0, 2));
+        EXPECT_THAT(files[1], ElementsAre(1, 2));
+    }
+}
+
+TEST(PlanBounds, StagesGoThroughTheirWavesAtTheSameTime) {
+    auto model = outline(512, 8, 1);
+    std::erase_if(model.parameters.list, [](Parameter const& p) { return p.name == "embedding"; });
+    auto const waves_with = [&](Mesh const& mesh) {
+        for (std::size_t t = 0; t < model.parameters.list.size(); ++t) {
+            auto const layer = static_cast<std::int64_t>(t) / 3;
+            model.parameters.list[t].placement.stages =
+                mesh.pp > 1 ? std::vector<std::int64_t>{layer / 2} : std::vector<std::int64_t>{};
+        }
+        auto const staging = 16 * kMiB;
+        return plan_one(model, options_for(mesh, StrategyChoice::cooperative, staging), 0).waves.size();
+    };
+    auto const together = waves_with({.dp = 4});
+    EXPECT_GE(together, 16U);
+    // A stage has a quarter of the bytes, and a quarter of the ranks, so of the staging, to read them.
+    EXPECT_LE(waves_with({.pp = 4}), together + 1);
 }
 
 TEST(PlanBounds, RanksReadEquallyMuchTogether) {

@@ -124,7 +124,9 @@ std::vector<std::int64_t> expected_holders(PlannedTensor const& tensor, Mesh con
     std::vector<std::int64_t> holders(static_cast<std::size_t>(tensor.global_shape.num_elements()), copies);
     for (auto const& cut : tensor.placement.cuts) {
         std::int64_t inner = 1;
-        for (std::size_t dim = cut.dim + 1; dim < tensor.global_shape.rank(); ++dim) { inner *= tensor.global_shape[dim]; }
+        for (std::size_t dim = cut.dim + 1; dim < tensor.global_shape.rank(); ++dim) {
+            inner *= tensor.global_shape[dim];
+        }
         for (std::size_t i = 0; i < holders.size(); ++i) {
             auto at = static_cast<std::int64_t>(i) / inner % tensor.global_shape[cut.dim];
             for (auto const& block : cut.blocks) {
@@ -152,9 +154,9 @@ void count_held(PlannedTensor const& tensor, Mesh const& mesh, std::int64_t rank
 }
 
 TEST(PlanLaws, PiecesOfAReplicaGroupTileEveryParameter) {
-    for (auto const& mesh :
-         {Mesh{}, Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.tp = 8}, Mesh{.fsdp = 3, .tp = 2}, Mesh{.fsdp = 2, .tp = 2, .ep = 4},
-          Mesh{.pp = 2, .dp = 2, .fsdp = 2, .tp = 2}, Mesh{.pp = 3, .fsdp = 4, .ep = 2}}) {
+    for (auto const& mesh : {Mesh{}, Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.tp = 8}, Mesh{.fsdp = 3, .tp = 2},
+                             Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.pp = 2, .dp = 2, .fsdp = 2, .tp = 2},
+                             Mesh{.pp = 3, .fsdp = 4, .ep = 2}}) {
         auto const model = mixed_model("model", 11, mesh, 60);
         std::map<std::string, std::vector<std::int64_t>> holders;
         std::map<std::string, PlannedTensor> tensors;
@@ -185,21 +187,20 @@ std::uint64_t read_bytes(std::span<Plan const> plans) {
 }
 
 TEST(PlanLaws, CooperativeReadingReadsEachNeededByteOnce) {
-    for (auto const& mesh : {Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 2}, Mesh{.tp = 8},
-                             Mesh{.dp = 2, .tp = 4}, Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.pp = 2, .tp = 2},
-                             Mesh{.pp = 3, .fsdp = 2}}) {
+    for (auto const& mesh :
+         {Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 2}, Mesh{.tp = 8}, Mesh{.dp = 2, .tp = 4},
+          Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.pp = 2, .tp = 2}, Mesh{.pp = 3, .fsdp = 2}}) {
         auto const model = mixed_model("model", 5, mesh, 30);
         auto const bytes = read_bytes(plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB)));
         auto const needed = model.needed_bytes();
         EXPECT_GE(bytes, needed);
-        EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(needed))
-            << to_string(mesh);
+        EXPECT_LE(static_cast<double>(bytes), 1.02 * static_cast<double>(needed)) << to_string(mesh);
     }
 }
 
 TEST(PlanLaws, CooperativeReadingOfAWholeModelReadsNothingTwiceAndNothingElse) {
-    for (auto const& mesh : {Mesh{.tp = 2}, Mesh{.tp = 8}, Mesh{.dp = 2, .tp = 3}, Mesh{.fsdp = 2, .tp = 2},
-                             Mesh{.pp = 2, .tp = 2}}) {
+    for (auto const& mesh :
+         {Mesh{.tp = 2}, Mesh{.tp = 8}, Mesh{.dp = 2, .tp = 3}, Mesh{.fsdp = 2, .tp = 2}, Mesh{.pp = 2, .tp = 2}}) {
         auto const model = small_mixtral("model", mesh);
         auto const plans = plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB));
         EXPECT_EQ(read_bytes(plans), model.catalog().tensor_bytes());
@@ -230,9 +231,7 @@ std::vector<Change> changes() {
     };
     auto const catalog = [](auto edit) { return [=](Catalog::Parts& c, Parameters&, PlanOptions&) { edit(c); }; };
     return {
-        {"tp and dp", options([](PlanOptions& o) {
-             o.mesh = {.dp = 4};
-         })},
+        {"tp and dp", options([](PlanOptions& o) { o.mesh = {.dp = 4}; })},
         {"strategy", options([](PlanOptions& o) { o.strategy = StrategyChoice::direct; })},
         {"staging", options([](PlanOptions& o) { o.staging_bytes = 4 * kMiB; })},
         {"priority", options([](PlanOptions& o) { o.priority = {"large.rows"}; })},

@@ -78,6 +78,38 @@ TEST(Manifest, SaysWhatThePlanSays) {
     EXPECT_EQ(nlohmann::json::parse(text)["tied"]["tied.w"], "w");
 }
 
+TEST(Manifest, TellsMeshesComposedPlacementsAndStages) {
+    Plan plan;
+    plan.mesh = {.pp = 2, .dp = 1, .fsdp = 4, .tp = 2, .ep = 4};
+    plan.tensors.resize(2);
+    plan.tensors[0].name = "experts";
+    plan.tensors[0].global_shape = {6, 4};
+    plan.tensors[0].placement = {
+        {{Placement::Kind::expert, 0, {{6, 4, 1}}, MeshAxis::ep}, {Placement::Kind::shard, 0, {}, MeshAxis::efsdp}},
+        {0}};
+    plan.tensors[1].name = "norm";
+    plan.tensors[1].global_shape = {4};
+    plan.tensors[1].placement = {{{Placement::Kind::shard, 0, {}, MeshAxis::fsdp}}, {}};
+    plan.elsewhere.resize(1);
+    plan.elsewhere[0].name = "head";
+    plan.elsewhere[0].placement.stages = {1};
+    plan.elsewhere[0].aliases = {"tied"};
+    ScratchFolder const folder;
+    auto const text = manifest_json(plan, RankFormat::safetensors);
+    folder.write("shardwise.json", text);
+    auto const manifest = read_manifest(folder.path());
+    EXPECT_EQ(manifest.mesh, plan.mesh);
+    ASSERT_EQ(manifest.tensors.size(), 3U);
+    EXPECT_EQ(manifest.tensors.at("experts").placement, plan.tensors[0].placement);
+    EXPECT_EQ(manifest.tensors.at("norm").placement, plan.tensors[1].placement);
+    EXPECT_EQ(manifest.tensors.at("head").placement, plan.elsewhere[0].placement);
+    auto const json = nlohmann::json::parse(text);
+    EXPECT_EQ(json["tensors"]["experts"]["placement"], nlohmann::json::parse(R"({
+        "kind": "expert", "dim": 0, "axis": "ep", "blocks": [{"size": 6, "parts": 4, "repeat": 1}],
+        "then": [{"kind": "shard", "dim": 0, "axis": "efsdp"}], "stages": [0]})"));
+    EXPECT_EQ(json["tied"]["tied"], "head");
+}
+
 /// A manifest of one rank with one tensor, for breaking.
 std::string manifest(std::string const& changed, std::string const& to) {
     std::string text = R"({"schema":"shardwise.manifest/1","mesh":{"dp":1,"tp":1},"format":"safetensors",)"
@@ -116,6 +148,16 @@ TEST(Manifest, WhatDoesNotFitTogetherIsRefusedByFileAndKey) {
              {R"("size":4)", R"("size":-4)", "tensors.w.placement.blocks[0]."},
              {R"("parts":1)", R"("parts":0)", "tensors.w.placement.blocks[0]."},
              {R"("repeat":1)", R"("repeat":0)", "tensors.w.placement.blocks[0]."},
+             {R"("parts":1)", R"("parts":2)", "tensors.w.placement.blocks[0]: made for 2 ranks, tp has 1"},
+             {R"("tp":1)", R"("tp":1,"fsdp":0)", "mesh.fsdp: "},
+             {R"("tp":1)", R"("tp":1,"ep":2)", "mesh: --ep 2 does not divide"},
+             {R"("shard")", R"("shard","axis":"up")", "tensors.w.placement.axis: unknown axis 'up'"},
+             {R"("shard")", R"("shard","stages":[1])", "tensors.w.placement.stages[0]: "},
+             {R"("shard")", R"("shard","then":[{"kind":"replicate","dim":0}])", "tensors.w.placement.then[0]: "},
+             {R"("shard")", R"("shard","then":[{"kind":"shard","dim":0}])",
+              "tensors.w.placement.then[0]: tp cuts it already"},
+             {R"("shard")", R"("shard","then":[{"kind":"shard","dim":0,"axis":"fsdp","blocks":[]}])",
+              "tensors.w.placement.then[0]: blocks of a dimension that is cut already"},
          }) {
         folder.write("shardwise.json", manifest(changed, to));
         EXPECT_THAT(error_of([&] { read_manifest(folder.path()); }), IsError(Errc::input, message))

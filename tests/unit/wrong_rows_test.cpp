@@ -311,7 +311,8 @@ using ::testing::ElementsAre;
 TEST(WrongRows, ChunkOnTwoRanksGivesRankZeroTheFirstRowsOfQAndOfKAndOfV) {
     // Four rows each of q, k, v. The reference's rank 0 ends up with q=(0,1), k=(2,3), v=(4,5).
     Model const model(stored_tensors({{"qkv", {12}}}),
-                      architecture_of(kQkvChunk, R"("q": "colwise", "k": "colwise", "v": "colwise")"), {.mesh = {.tp = 2}});
+                      architecture_of(kQkvChunk, R"("q": "colwise", "k": "colwise", "v": "colwise")"),
+                      {.mesh = {.tp = 2}});
     EXPECT_THAT(model.shard("q", 0).values, ElementsAre(0, 1));
     EXPECT_THAT(model.shard("k", 0).values, ElementsAre(4, 5));
     EXPECT_THAT(model.shard("v", 0).values, ElementsAre(8, 9));
