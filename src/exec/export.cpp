@@ -1,6 +1,7 @@
 #include <shardwise/export.hpp>
 
 #include <filesystem>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -86,6 +87,29 @@ ExportReport report_of(CheckpointLayout const& layout, std::string const& out, C
     return report;
 }
 
+/// What this rank holds of every parameter; nothing of those of other stages. The store has them in the order of the
+/// plan.
+std::vector<std::span<std::byte const>> tensors_of(ParameterStore const& store, Plan const& plan,
+                                                   std::span<Parameter const> parameters) {
+    std::map<std::string_view, std::span<std::byte const>> held;
+    for (std::size_t i = 0; i < store.size(); ++i) { held.emplace(store[i].info->name, store[i].bytes); }
+    std::vector<std::span<std::byte const>> tensors;
+    for (auto const& parameter : parameters) {
+        if (!is_held(parameter.placement, plan.mesh, plan.rank)) {
+            tensors.emplace_back();
+            continue;
+        }
+        auto const found = held.find(parameter.name);
+        if (found == held.end()) {
+            throw Error(Errc::usage, fmt::format("export: the store does not hold {}, which catalog, architecture and "
+                                                 "options make: those of another load?",
+                                                 parameter.name));
+        }
+        tensors.push_back(found->second);
+    }
+    return tensors;
+}
+
 void check_target_once(std::string const& out, std::string const& config_json, ExportOptions const& options,
                        Communicator& communicator) {
     together(communicator, [&] {
@@ -132,18 +156,6 @@ void write_checkpoint(CheckpointLayout const& layout, std::string const& config_
     put_in_place(layout, out, config_json, writer, communicator);
 }
 
-/// The bytes that this rank holds of every parameter; those of other stages it has none of.
-std::vector<std::span<std::byte const>> held_objects(std::span<Parameter const> parameters, ParameterStore const& store,
-                                                     Plan const& plan) {
-    std::vector<std::span<std::byte const>> objects;
-    std::size_t held = 0;
-    for (auto const& parameter : parameters) {
-        bool const is_here = is_held(parameter.placement, plan.mesh, plan.rank);
-        objects.push_back(is_here ? store[held++].bytes : std::span<std::byte const>());
-    }
-    return objects;
-}
-
 /// True if the checkpoint lies in @p folder.
 bool is_folder_of(Catalog const& catalog, std::string const& folder) {
     std::error_code ignored;
@@ -160,7 +172,7 @@ ExportReport export_checkpoint(std::string const& rank_folder, std::string const
     std::optional<ShardPieces> pieces;
     CheckpointLayout layout;
     together(communicator, [&] {
-        pieces.emplace(catalog, parameters_of(manifest, rank_folder), manifest.mesh, std::span<std::string const>());
+        pieces.emplace(catalog, parameters_of(manifest, rank_folder), manifest.mesh);
         layout = layout_of(catalog, *pieces, options);
     });
     check_target_once(out, catalog.config_json(), options, communicator);
@@ -177,9 +189,11 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     std::optional<ShardPieces> pieces;
     CheckpointLayout layout;
     std::vector<std::vector<Window>> windows;
+    std::vector<std::span<std::byte const>> tensors;
     together(communicator, [&] {
         auto parameters = map_parameters(catalog, architecture, mapping_options(plan_options));
-        pieces.emplace(catalog, std::move(parameters), plan.mesh, plan_options.priority);
+        pieces.emplace(catalog, std::move(parameters), plan.mesh);
+        tensors = tensors_of(store, plan, pieces->parameters());
         layout = layout_of(catalog, *pieces, options);
         auto const writer_of = deal_out(layout.files, communicator.size());
         for (int rank = 0; rank < communicator.size(); ++rank) {
@@ -189,7 +203,7 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     check_target_once(out, catalog.config_json(), options, communicator);
     WindowParts parts(layout, *pieces);
     CheckpointWriter writer(layout, out);
-    gather_windows(parts, held_objects(pieces->parameters(), store, plan), windows, writer, communicator);
+    gather_windows(parts, tensors, windows, writer, communicator);
     put_in_place(layout, out, catalog.config_json(), writer, communicator);
     return report_of(layout, out, catalog, pieces->is_held());
 }

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 
 #include "support/plan_interpreter.hpp"
+#include "support/random_expression.hpp"
 #include <shardwise/error.hpp>
 
 namespace shardwise::test {
@@ -151,6 +152,51 @@ TEST(SourceRanges, AreEstimatedWithoutMakingThem) {
         auto const estimate = estimate_ranges(block, max_gap);
         ASSERT_EQ(estimate.ranges, ranges.size());
         ASSERT_EQ(estimate.bytes, bytes);
+    }
+}
+
+/// The blocks of a random chain of conversions, which put every byte into a place of its own.
+std::vector<CopyBlock> random_parameter(std::mt19937& random) {
+    auto const expression = random_case(random).expression;
+    std::vector<CopyBlock> blocks;
+    for (auto const& region : evaluate(expression).regions) {
+        blocks.push_back(lower(region, expression.shape, DType::u8));
+    }
+    return blocks;
+}
+
+TEST(Swapped, SaysForEveryByteWhereItCameFromInTheOrderOfWhereItIs) {
+    std::mt19937 random(5);
+    std::size_t seen = 0;
+    for (int i = 0; i < 2000; ++i) {
+        for (auto const& block : random_parameter(random)) {
+            ByteMap expected;
+            for (auto const& [source, target] : bytes_of({block})) { expected.emplace_back(target, source); }
+            std::sort(expected.begin(), expected.end());
+            ASSERT_EQ(bytes_of({swapped(block)}), expected);
+            ASSERT_EQ(swapped(swapped(block)), block);
+            seen += expected.size();
+        }
+    }
+    EXPECT_GT(seen, 50'000U);
+}
+
+TEST(Swapped, PartsOfATargetRangeAreTheBytesThatGoThere) {
+    std::mt19937 random(6);
+    for (int i = 0; i < 1000; ++i) {
+        for (auto const& block : random_parameter(random)) {
+            auto const back = swapped(block);
+            auto const begin = back.source + pick(random, 0, back.source_span());
+            ByteRange const range = {begin, begin + pick(random, 1, back.source_span())};
+            ByteMap expected;
+            for (auto const& [source, target] : bytes_of({block})) {
+                if (range.begin <= target && target < range.end) { expected.emplace_back(target, source); }
+            }
+            std::sort(expected.begin(), expected.end());
+            std::vector<CopyBlock> parts;
+            clip(back, range, parts);
+            ASSERT_EQ(bytes_of(parts), expected);
+        }
     }
 }
 

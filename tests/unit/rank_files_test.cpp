@@ -12,6 +12,14 @@ namespace {
 
 using testing::ElementsAre;
 
+SourceRecord source_of_one_tensor() {
+    Catalog::Parts parts;
+    parts.config_json = R"({"model_type": "llama"})";
+    parts.files = {{"/models/x/model.safetensors", 24, 16, {{"format", "pt"}}}};
+    parts.tensors = {{"w", DType::u8, {4, 2}, 0, 16, 8}};
+    return {Catalog(std::move(parts)), "llama.json", "{}", {}, "digest"};
+}
+
 Plan plan_of(std::int64_t dp, std::int64_t tp) {
     Plan plan;
     plan.mesh = {.dp = dp, .tp = tp, .ep = tp};
@@ -59,7 +67,7 @@ TEST(Manifest, SaysWhatThePlanSays) {
     plan.tensors[1].dtype = DType::f32;
     ScratchFolder const folder;
     EXPECT_FALSE(has_manifest(folder.path()));
-    auto const text = manifest_json(plan, RankFormat::safetensors);
+    auto const text = manifest_json(plan, RankFormat::safetensors, source_of_one_tensor());
     folder.write("shardwise.json", text);
     EXPECT_TRUE(has_manifest(folder.path()));
 
@@ -76,6 +84,9 @@ TEST(Manifest, SaysWhatThePlanSays) {
         EXPECT_EQ(read.placement, tensor.placement);
     }
     EXPECT_EQ(nlohmann::json::parse(text)["tied"]["tied.w"], "w");
+    ASSERT_TRUE(manifest.source);
+    EXPECT_EQ(manifest.source->parameters_digest, "digest");
+    EXPECT_EQ(manifest.source->catalog.files()[0].path, "model.safetensors");
 }
 
 TEST(Manifest, TellsMeshesComposedPlacementsAndStages) {
@@ -133,6 +144,7 @@ TEST(Manifest, WhatDoesNotFitTogetherIsRefusedByFileAndKey) {
              {"{", "", "shardwise.json: "},
              {"manifest/1", "manifest/2", "schema: expected shardwise.manifest/1"},
              {R"("dp":1)", R"("dp":2)", "files: expected one file a rank"},
+             {R"("safetensors")", R"("h5")", "format: unknown format 'h5'"},
              {R"("tp":1)", R"("tp":0)", "mesh.tp: "},
              {R"("dp":1,"tp":1)", R"("dp":-1,"tp":-1)", "mesh.dp: "},
              {R"("dp":1,"tp":1)", R"("dp":4294967296,"tp":4294967296)", "mesh"},

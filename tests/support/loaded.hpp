@@ -1,0 +1,46 @@
+/// @file
+/// Small models of known architectures, loaded as a program does it.
+#pragma once
+
+#include <optional>
+
+#include "comm/communicator.hpp"
+#include "support/loading.hpp"
+#include <shardwise/shardwise.hpp>
+
+namespace shardwise::test {
+
+using Maker = TestModel (*)(std::string const&, Mesh const&);
+inline constexpr std::pair<char const*, Maker> kModels[] = {
+    {"llama", small_llama}, {"phi3", small_phi3}, {"mixtral", small_mixtral}};
+
+/// A model on disk, opened, planned and loaded (collective).
+struct Loaded {
+    Loaded(Context& context, Maker make, PlanOptions const& plan_options)
+        : model(make(shared_folder("small"), plan_options.mesh)), options(plan_options) {
+        together(context.communicator(), [&] {
+            if (context.rank() == 0) { model.write(); }
+        });
+        catalog.emplace(Catalog::open(model.catalog().root(), context));
+        architecture.emplace(Architecture::for_config(catalog->config_json()));
+        plan = make_plan(*catalog, *architecture, options, context.rank(), probe_files(*catalog, context));
+        store = spawn_tp_materialize(plan, context).wait();
+    }
+
+    TestModel model;
+    PlanOptions options;
+    std::optional<Catalog> catalog;
+    std::optional<Architecture> architecture;
+    Plan plan;
+    ParameterStore store;
+};
+
+inline PlanOptions options_for(Mesh const& mesh) {
+    PlanOptions options;
+    options.mesh = mesh;
+    options.staging_bytes = 1ULL << 20U;
+    options.strategy = StrategyChoice::cooperative;
+    return options;
+}
+
+}  // namespace shardwise::test
