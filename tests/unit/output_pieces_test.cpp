@@ -36,7 +36,7 @@ TestModel every_operation(Mesh const& mesh) {
     auto model = builder.finish();
     model.mesh = mesh;
     // Parameters go to the stages by turns; what tp leaves is cut along dimension 0 once more.
-    auto const add = [&, next = std::int64_t{0}](std::string name, Expression value, Placement placement) mutable {
+    auto add = [&, next = std::int64_t{0}](std::string name, Expression value, Placement placement) mutable {
         if (mesh.fsdp > 1 && value.shape.rank() > 0) {
             placement.cuts.push_back({Placement::Kind::shard, 0, {}, MeshAxis::fsdp});
         }
@@ -131,7 +131,7 @@ TEST(ShardPieces, TellsWhatNoRankHolds) {
 }
 
 TEST(ShardPieces, AStoredTensorThatWasLoadedInPartIsRefusedByName) {
-    auto const model = every_operation(3);
+    auto const model = every_operation({.tp = 3});
     auto parameters = model.parameters();
     std::erase_if(parameters.list, [](Parameter const& parameter) { return parameter.name == "k"; });
     EXPECT_THAT(error_of([&] { ShardPieces(model.catalog(), std::move(parameters), {1, 3}); }),
@@ -139,7 +139,7 @@ TEST(ShardPieces, AStoredTensorThatWasLoadedInPartIsRefusedByName) {
 }
 
 TEST(ShardPieces, OfEqualPartsTheWritersOwnIsTaken) {
-    auto const model = every_operation(4);
+    auto const model = every_operation({.tp = 4});
     ShardPieces pieces(model.catalog(), model.parameters(), {2, 4});
     auto const scalar = *model.catalog().find("scalar");
     for (int writer = 0; writer < 8; ++writer) {
@@ -150,7 +150,7 @@ TEST(ShardPieces, OfEqualPartsTheWritersOwnIsTaken) {
 }
 
 TEST(ModelPieces, ParametersComeOutOfStoredTensors) {
-    auto const model = every_operation(1);
+    auto const model = every_operation({.tp = 1});
     ModelPieces pieces(model.parameters().list);
     for (std::uint32_t item = 0; item < model.parameters().list.size(); ++item) {
         auto const& expected = model.expected(model.parameters().list[item].name, 0);

@@ -106,7 +106,7 @@ TEST(Manifest, TellsMeshesComposedPlacementsAndStages) {
     plan.elsewhere[0].placement.stages = {1};
     plan.elsewhere[0].aliases = {"tied"};
     ScratchFolder const folder;
-    auto const text = manifest_json(plan, RankFormat::safetensors);
+    auto const text = manifest_json(plan, RankFormat::safetensors, source_of_one_tensor());
     folder.write("shardwise.json", text);
     auto const manifest = read_manifest(folder.path());
     EXPECT_EQ(manifest.mesh, plan.mesh);
