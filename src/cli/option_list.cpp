@@ -19,25 +19,26 @@ auto number_of(char const* form) { return po::value<T>()->value_name(form); }
 
 po::options_description mapping_options() {
     auto group = group_of("What to load, and how it is cut");
-    group.add_options()(
-        "tp", number_of<std::int64_t>("N"),
-        "ranks among which tensors are cut as the plan says (load: all ranks, divided by --pp, --dp and --fsdp)")(
-        "fsdp", number_of<std::int64_t>("N")->default_value(1),
-        "ranks among which dimension 0 of what tp leaves of every tensor is cut")(
-        "dp", number_of<std::int64_t>("N")->default_value(1), "copies of the model, read once for all of them")(
-        "pp", number_of<std::int64_t>("N")->default_value(1),
-        "pipeline stages, each with its own layers; rank = ((stage * dp + copy) * fsdp + fsdp rank) * tp + tp rank")(
-        "ep", number_of<std::int64_t>("N"),
-        "ranks among which experts are dealt: a multiple of tp that divides fsdp * tp (default: as tp)")(
-        "plan", text_of("NAME"), "named plan of the architecture, such as packed (default: ep with --ep, else tp)")(
-        "arch", text_of("NAME|FILE"),
-        "architecture by name, or a description of your own by file (default: by config.json)")(
-        "kv-heads", text_of("cut|replicate", "cut"),
-        "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
-        "whole heads")("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")(
-        "include", patterns(), "only parameters whose name fits this shell pattern (may be repeated)")(
-        "exclude", patterns(), "no parameters whose name fits this one (may be repeated)")(
-        "priority", patterns(), "these come first, in the order given (may be repeated)");
+    group.add_options()
+        ("tp", number_of<std::int64_t>("N"),
+         "ranks among which tensors are cut as the plan says (load: all ranks, divided by --pp, --dp and --fsdp)")
+        ("fsdp", number_of<std::int64_t>("N")->default_value(1),
+         "ranks among which dimension 0 of what tp leaves of every tensor is cut")
+        ("dp", number_of<std::int64_t>("N")->default_value(1), "copies of the model, read once for all of them")
+        ("pp", number_of<std::int64_t>("N")->default_value(1),
+         "pipeline stages, each with its own layers; rank = ((stage * dp + copy) * fsdp + fsdp rank) * tp + tp rank")
+        ("ep", number_of<std::int64_t>("N"),
+         "ranks among which experts are dealt: a multiple of tp that divides fsdp * tp (default: as tp)")
+        ("plan", text_of("NAME"), "named plan of the architecture, such as packed (default: ep with --ep, else tp)")
+        ("arch", text_of("NAME|FILE"),
+         "architecture by name, or a description of your own by file (default: by config.json)")
+        ("kv-heads", text_of("cut|replicate", "cut"),
+         "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
+         "whole heads")
+        ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
+        ("include", patterns(), "only parameters whose name fits this shell pattern (may be repeated)")
+        ("exclude", patterns(), "no parameters whose name fits this one (may be repeated)")
+        ("priority", patterns(), "these come first, in the order given (may be repeated)");
     return group;
 }
 

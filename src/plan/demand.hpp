@@ -56,7 +56,7 @@ class Demand {
     /// once, and kept for the parameters of a stored tensor and some more, so asking in the order of uses() is cheap.
     std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t rank);
 
- private:
+   private:
     using Blocks = std::vector<SourceBlock>;  ///< ordered by (source, block.source)
     struct CachedTensor {
         std::uint32_t tensor = 0;
