@@ -77,7 +77,7 @@ class CutHeads {
                         tp_, fmt::join(found_, ", "))};
     }
 
- private:
+   private:
     void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
         if (heads == Heads::none || block.parts == 1) { return; }
         auto const query = config_.size("num_attention_heads");
@@ -146,9 +146,12 @@ void note_uneven_experts(Placement const& placement, std::set<std::string>& warn
         auto const each = ceil_div(experts, ranks);
         auto const full = experts / each;
         auto const rest = experts % each;
-        warnings.insert(fmt::format("--{} {}: {} experts do not come out even: {} rank(s) hold {}, {}{} none",
-                                    to_string(cut.axis), ranks, experts, full, each,
-                                    rest > 0 ? fmt::format("one holds {}, ", rest) : "", ranks - full - (rest > 0)));
+        auto const empty = ranks - full - (rest > 0 ? 1 : 0);
+        auto text = fmt::format("--{} {}: {} experts do not come out even: {} hold {}", to_string(cut.axis), ranks,
+                                experts, full, each);
+        if (rest > 0) { text += fmt::format(", 1 hold {}", rest); }
+        if (empty > 0) { text += fmt::format(", {} hold none", empty); }
+        warnings.insert(std::move(text));
     }
 }
 

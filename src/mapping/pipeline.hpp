@@ -22,7 +22,7 @@ struct PipelineRules {
 /// Deals layers to stages: stage k of p has layers [k f, (k + 1) f), f = floor(layers / p), the last one the rest, too.
 /// What the rules do not name is held by every stage.
 class Pipeline {
- public:
+   public:
     /// @param base module path of the base model; may be empty.
     /// @param layers how many there are; nothing: one more than the greatest number in @p names.
     /// @param names of all parameters.
@@ -36,7 +36,7 @@ class Pipeline {
     /// What the user should know about this dealing, one sentence each.
     std::vector<std::string> warnings() const;
 
- private:
+   private:
     std::optional<std::int64_t> layer_of(std::string_view name) const;
     std::vector<std::int64_t> wanted_at(std::string_view name) const;
 

@@ -13,13 +13,13 @@ namespace shardwise {
 /// A grid over a parameter in which every box that any rank holds is made of whole tiles. Ranks that hold parts of the
 /// same heads beside different query rows need not cut at the same places; tiles do.
 class Tiling {
- public:
+   public:
     Tiling(Placement const& placement, Shape const& shape, Mesh const& mesh);
 
     /// The tiles of one held box.
     std::vector<HeldBox> tiles_of(HeldBox const& box) const;
 
- private:
+   private:
     std::vector<std::vector<std::int64_t>> borders_;  ///< by dimension, ascending
 };
 

@@ -106,6 +106,9 @@ Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions cons
             add_uses(tensor, options.max_gap);
         } catch (Error const& error) { throw error.while_(parameters_[tensor].name); }
     }
+    std::size_t most = 0;  // parameters that one stored tensor is split into
+    for (auto const& use : uses_) { most = std::max(most, use.tensors.size()); }
+    cache_limit_ += most;
 }
 
 SourceUse& Demand::use_of(std::uint32_t source) {
@@ -165,11 +168,10 @@ void Demand::add_estimates(std::uint32_t tensor, View const& view, std::uint64_t
 }
 
 Demand::Blocks const& Demand::cached(std::uint32_t tensor, std::int64_t rank) {
-    constexpr std::size_t kMostTensors = 8;  // more than one stored tensor is ever shared by
     auto found = std::find_if(cache_.begin(), cache_.end(), [&](auto const& c) { return c.tensor == tensor; });
     auto const& parameter = parameters_[tensor];
     if (found == cache_.end()) {
-        if (cache_.size() >= kMostTensors) { cache_.pop_back(); }
+        if (cache_.size() >= cache_limit_) { cache_.pop_back(); }
         auto const ranks = static_cast<std::size_t>(mesh_.copy_ranks());
         found =
             cache_.insert(cache_.end(), {tensor, evaluate(parameter.value), std::vector<std::optional<Blocks>>(ranks)});

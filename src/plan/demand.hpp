@@ -53,10 +53,10 @@ class Demand {
     std::span<SourceUse const> uses() const noexcept { return uses_; }
 
     /// Blocks of stored tensor @p use needed by @p rank, ordered by source offset. What ranks hold alike is worked out
-    /// once, and kept for a few parameters, so asking in the order of uses() is cheap.
+    /// once, and kept for the parameters of a stored tensor and some more, so asking in the order of uses() is cheap.
     std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t rank);
 
- private:
+   private:
     using Blocks = std::vector<SourceBlock>;  ///< ordered by (source, block.source)
     struct CachedTensor {
         std::uint32_t tensor = 0;
@@ -73,6 +73,7 @@ class Demand {
     std::vector<SourceUse> uses_;
     std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor
     std::vector<CachedTensor> cache_;           ///< most recently used first
+    std::size_t cache_limit_ = 8;
 };
 
 }  // namespace shardwise

@@ -151,7 +151,7 @@ namespace {
 
 /// What one rank does in the waves of one group.
 class GroupMember {
- public:
+   public:
     GroupMember(Plan& plan, ReadGroup const& group, std::int64_t own_index, Demand& demand, std::uint64_t request_bytes)
         : plan_(plan),
           group_(group),
@@ -180,7 +180,7 @@ class GroupMember {
         return wave;
     }
 
- private:
+   private:
     /// Bytes of the part that this rank reads.
     std::uint64_t add_part(WaveShape const& shape, std::size_t number, WavePart const& part) {
         auto const& use = demand_.uses()[part.use];

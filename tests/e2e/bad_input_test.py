@@ -173,10 +173,12 @@ def test_a_strict_plan_refuses_a_cut_into_unequal_parts(shardwise, tmp_path):
     assert_refused(result, INPUT, ["mlp", "97", "2 equal parts", "--strict-divisible"])
 
 
-def test_experts_that_cannot_be_dealt_evenly_are_refused(shardwise, tmp_path):
+def test_experts_that_cannot_be_dealt_evenly_are_warned_of_or_refused_if_asked(shardwise, tmp_path):
     folder = make_checkpoint(tmp_path / "mixture", arch="mixtral", experts=5)
     result = load(shardwise, folder, "--plan=ep")
-    assert_refused(result, INPUT, ["experts", "5", "2"])
+    assert result.returncode == 0 and "5 experts do not come out even: 1 hold 3, 1 hold 2" in result.stderr
+    result = load(shardwise, folder, "--plan=ep", "--strict-divisible")
+    assert_refused(result, INPUT, ["--strict-divisible", "experts", "[5, ", "2 equal parts"])
 
 
 def test_experts_of_unequal_shapes_are_refused(shardwise, tmp_path):

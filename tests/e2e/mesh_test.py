@@ -57,7 +57,7 @@ def model(tmp_path_factory):
 
 
 def describe(value):
-    return " ".join(value.options()) if isinstance(value, Mesh) else " ".join(value) if isinstance(value, list) else value
+    return " ".join(value.options() if isinstance(value, Mesh) else value) if not isinstance(value, str) else value
 
 
 @pytest.mark.parametrize("name,mesh,options,plan,kv_heads", CASES, ids=describe)

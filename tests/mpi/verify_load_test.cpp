@@ -28,6 +28,34 @@ TEST(VerifyLoad, AcceptsEveryModelAsItWasLoaded) {
     }
 }
 
+TEST(VerifyLoad, AcceptsUnevenExpertsOfWhichSomeRanksHoldNone) {
+    auto context = Context(make_world());
+    auto all = meshes(context.size());
+    all.push_back({.fsdp = context.size(), .ep = context.size()});
+    for (auto const& mesh : all) {
+        SCOPED_TRACE(to_string(mesh));
+        auto options = options_for(mesh);
+        options.plan = "ep";
+        Loaded const loaded(context, small_mixtral_by_experts, options);
+        EXPECT_EQ(difference(loaded.store, loaded.plan, loaded.model), "");
+        EXPECT_NO_THROW(loaded.verify(context));
+    }
+}
+
+TEST(VerifyLoad, NamesATensorOfTheLastStageThatDiffers) {
+    auto context = Context(make_world());
+    if (context.size() % 2 != 0) { return; }
+    Loaded const loaded(context, small_llama, options_for({.pp = 2, .fsdp = context.size() / 2}));
+    bool const is_last = context.rank() == context.size() - 1;
+    auto const victim = loaded.store.find("model.layers.1.mlp.down_proj.weight");
+    EXPECT_EQ(victim.has_value(), context.rank() >= context.size() / 2) << "only the second stage holds layer 1";
+    if (is_last) { victim->bytes.back() ^= std::byte{1}; }
+    try {
+        loaded.verify(context);
+        ADD_FAILURE() << "a changed byte was not noticed";
+    } catch (Error const& error) { EXPECT_THAT(error.what(), HasSubstr("model.layers.1.mlp.down_proj.weight")); }
+}
+
 TEST(VerifyLoad, AcceptsKeyValueHeadsThatSeveralRanksHold) {
     auto context = Context(make_world());
     if (8 % context.size() != 0) { return; }  // 4 heads go into 1, 2, 4 and 8 ranks

@@ -134,13 +134,13 @@ TEST(ShardPieces, AStoredTensorThatWasLoadedInPartIsRefusedByName) {
     auto const model = every_operation({.tp = 3});
     auto parameters = model.parameters();
     std::erase_if(parameters.list, [](Parameter const& parameter) { return parameter.name == "k"; });
-    EXPECT_THAT(error_of([&] { ShardPieces(model.catalog(), std::move(parameters), {1, 3}); }),
+    EXPECT_THAT(error_of([&] { ShardPieces(model.catalog(), std::move(parameters), {.tp = 3}); }),
                 IsError(Errc::input, "fused: the ranks hold 200 of its 240 B"));
 }
 
 TEST(ShardPieces, OfEqualPartsTheWritersOwnIsTaken) {
     auto const model = every_operation({.tp = 4});
-    ShardPieces pieces(model.catalog(), model.parameters(), {2, 4});
+    ShardPieces pieces(model.catalog(), model.parameters(), {.dp = 2, .tp = 4});
     auto const scalar = *model.catalog().find("scalar");
     for (int writer = 0; writer < 8; ++writer) {
         auto const found = pieces.pieces_of(scalar, writer);

@@ -153,6 +153,24 @@ void count_held(PlannedTensor const& tensor, Mesh const& mesh, std::int64_t rank
     }
 }
 
+TEST(PlanLaws, AnExpertPlanGivesTheParametersOfTheReferenceAlsoWhereExpertsAreUneven) {
+    for (auto const& mesh : {Mesh{.tp = 2}, Mesh{.tp = 4}, Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.fsdp = 4, .ep = 2},
+                             Mesh{.pp = 2, .dp = 2, .fsdp = 2, .ep = 2}}) {
+        SCOPED_TRACE(to_string(mesh));
+        auto const model = small_mixtral_by_experts("model", mesh);
+        auto const architecture = Architecture::for_config(model.catalog().config_json());
+        for (auto const strategy : kStrategies) {
+            auto options = options_for(mesh, strategy, kMiB);
+            options.plan = "ep";
+            std::vector<Plan> plans;
+            for (std::int64_t rank = 0; rank < mesh.world(); ++rank) {
+                plans.push_back(make_plan(model.catalog(), architecture, options, rank));
+            }
+            ASSERT_NO_FATAL_FAILURE(expect_right_tensors(model, plans));
+        }
+    }
+}
+
 TEST(PlanLaws, PiecesOfAReplicaGroupTileEveryParameter) {
     for (auto const& mesh : {Mesh{}, Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.tp = 8}, Mesh{.fsdp = 3, .tp = 2},
                              Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.pp = 2, .dp = 2, .fsdp = 2, .tp = 2},
