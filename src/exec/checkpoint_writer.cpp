@@ -39,7 +39,9 @@ std::vector<std::string> surplus_files(std::string const& folder, CheckpointLayo
     std::vector<std::string> present;
     try {
         present = resolve_file_set(folder).paths;
-    } catch (Error const&) { return surplus; }  // an index that is broken or not the only one: nobody can tell what is whose
+    } catch (Error const&) {
+        return surplus;  // an index that is broken or not the only one: nobody can tell what belongs together
+    }
     for (auto const& path : present) {
         auto const name = fs::path(path).filename().string();
         bool const is_replaced = std::any_of(layout.files.begin(), layout.files.end(),

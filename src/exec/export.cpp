@@ -1,6 +1,7 @@
 #include <shardwise/export.hpp>
 
 #include <filesystem>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -86,6 +87,24 @@ ExportReport report_of(CheckpointLayout const& layout, std::string const& out, C
     return report;
 }
 
+/// What this rank holds of every parameter. The store has them in the order of the plan.
+std::vector<std::span<std::byte const>> tensors_of(ParameterStore const& store,
+                                                   std::span<Parameter const> parameters) {
+    std::map<std::string_view, std::span<std::byte const>> held;
+    for (std::size_t i = 0; i < store.size(); ++i) { held.emplace(store[i].info->name, store[i].bytes); }
+    std::vector<std::span<std::byte const>> tensors;
+    for (auto const& parameter : parameters) {
+        auto const found = held.find(parameter.name);
+        if (found == held.end()) {
+            throw Error(Errc::usage, fmt::format("export: the store does not hold {}, which catalog, architecture and "
+                                                 "options make: those of another load?",
+                                                 parameter.name));
+        }
+        tensors.push_back(found->second);
+    }
+    return tensors;
+}
+
 void check_target_once(std::string const& out, std::string const& config_json, ExportOptions const& options,
                        Communicator& communicator) {
     together(communicator, [&] {
@@ -148,7 +167,7 @@ ExportReport export_checkpoint(std::string const& rank_folder, std::string const
     std::optional<ShardPieces> pieces;
     CheckpointLayout layout;
     together(communicator, [&] {
-        pieces.emplace(catalog, parameters_of(manifest, rank_folder), manifest.mesh, std::span<std::string const>());
+        pieces.emplace(catalog, parameters_of(manifest, rank_folder), manifest.mesh);
         layout = layout_of(catalog, *pieces, options);
     });
     check_target_once(out, catalog.config_json(), options, communicator);
@@ -165,9 +184,11 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     std::optional<ShardPieces> pieces;
     CheckpointLayout layout;
     std::vector<std::vector<Window>> windows;
+    std::vector<std::span<std::byte const>> tensors;
     together(communicator, [&] {
         auto parameters = map_parameters(catalog, architecture, mapping_options(plan_options));
-        pieces.emplace(catalog, std::move(parameters), plan.mesh, plan_options.priority);
+        pieces.emplace(catalog, std::move(parameters), plan.mesh);
+        tensors = tensors_of(store, pieces->parameters());
         layout = layout_of(catalog, *pieces, options);
         auto const writer_of = deal_out(layout.files, communicator.size());
         for (int rank = 0; rank < communicator.size(); ++rank) {
@@ -177,7 +198,7 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     check_target_once(out, catalog.config_json(), options, communicator);
     WindowParts parts(layout, *pieces);
     CheckpointWriter writer(layout, out);
-    gather_windows(parts, store, windows, writer, communicator);
+    gather_windows(parts, tensors, windows, writer, communicator);
     put_in_place(layout, out, catalog.config_json(), writer, communicator);
     return report_of(layout, out, catalog, pieces->is_held());
 }
@@ -185,7 +206,8 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
 ExportReport convert_checkpoint(Catalog const& catalog, Architecture const& architecture, std::string const& out,
                                 ExportOptions const& options) {
     if (is_folder_of(catalog, out)) {
-        throw Error(Errc::input, fmt::format("{} is the folder of the checkpoint itself; convert into another one", out));
+        throw Error(Errc::input,
+                    fmt::format("{} is the folder of the checkpoint itself; convert into another one", out));
     }
     auto const parameters = map_parameters(catalog, architecture, {});
     std::vector<OutputTensor> tensors;

@@ -29,8 +29,8 @@ class Cursor {
 /// The windows of one round, as this rank sees them.
 class Round {
    public:
-    Round(WindowParts& parts, ParameterStore const& store, Communicator& communicator)
-        : parts_(parts), store_(store), rank_(communicator.rank()) {
+    Round(WindowParts& parts, HeldTensors tensors, Communicator& communicator)
+        : parts_(parts), tensors_(tensors), rank_(communicator.rank()) {
         std::string ignored;
         transport_ = communicator.size() == 1
                          ? make_self_transport()
@@ -46,7 +46,7 @@ class Round {
         message.resize(bytes_of(parts));
         Cursor cursor(message);
         for (auto const& piece : parts) {
-            auto const local = store_[piece.block.tensor].bytes;
+            auto const local = tensors_[piece.block.tensor];
             for_each_run(piece.block, [&](std::uint64_t, std::uint64_t held, std::uint64_t size) {
                 std::memcpy(cursor.take(size), &local[held], size);
             });
@@ -71,7 +71,7 @@ class Round {
         for (auto& [holder, message] : received_) { cursors.emplace(holder, Cursor(message)); }
         for (auto const& piece : own_) {
             if (piece.holder == rank_) {
-                auto const local = store_[piece.block.tensor].bytes;
+                auto const local = tensors_[piece.block.tensor];
                 for_each_run(piece.block, [&](std::uint64_t at, std::uint64_t held, std::uint64_t size) {
                     std::memcpy(&window_[at], &local[held], size);
                 });
@@ -109,7 +109,7 @@ class Round {
     }
 
     WindowParts& parts_;
-    ParameterStore const& store_;
+    HeldTensors tensors_;
     int rank_;
     std::unique_ptr<Transport> transport_;
     std::map<int, std::vector<std::byte>> sent_;      ///< by writer
@@ -127,12 +127,12 @@ std::uint64_t gathered_window_bytes(int ranks) noexcept {
     return std::clamp(kOfARound / static_cast<std::uint64_t>(ranks), kLeast, kMost);
 }
 
-void gather_windows(WindowParts& parts, ParameterStore const& store, std::span<std::vector<Window> const> windows,
+void gather_windows(WindowParts& parts, HeldTensors tensors, std::span<std::vector<Window> const> windows,
                     CheckpointWriter& writer, Communicator& communicator) {
     auto const own = static_cast<std::size_t>(communicator.rank());
     std::size_t rounds = 0;
     for (auto const& list : windows) { rounds = std::max(rounds, list.size()); }
-    auto round = std::make_unique<Round>(parts, store, communicator);
+    auto round = std::make_unique<Round>(parts, tensors, communicator);
     auto const prepare = [&](std::size_t number) {
         round->clear();
         for (std::size_t rank = 0; rank < windows.size(); ++rank) {

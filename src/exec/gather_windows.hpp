@@ -6,13 +6,14 @@
 #include <span>
 #include <vector>
 
-#include <shardwise/materialize.hpp>
-
 #include "comm/communicator.hpp"
 #include "exec/checkpoint_writer.hpp"
 #include "exec/output_pieces.hpp"
 
 namespace shardwise {
+
+/// What this rank holds, by object.
+using HeldTensors = std::span<std::span<std::byte const> const>;
 
 /// Bytes of a window when @p ranks exchange windows: a rank may have pieces of every one of a round.
 std::uint64_t gathered_window_bytes(int ranks) noexcept;
@@ -21,7 +22,7 @@ std::uint64_t gathered_window_bytes(int ranks) noexcept;
 /// the others and send it, writers put it in place (collective).
 /// @param windows of every rank, in the order in which it writes them.
 /// @throws Error the same on every rank.
-void gather_windows(WindowParts& parts, ParameterStore const& store, std::span<std::vector<Window> const> windows,
+void gather_windows(WindowParts& parts, HeldTensors tensors, std::span<std::vector<Window> const> windows,
                     CheckpointWriter& writer, Communicator& communicator);
 
 }  // namespace shardwise

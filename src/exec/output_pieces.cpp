@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -10,11 +11,11 @@
 namespace shardwise {
 namespace {
 
-constexpr std::uint32_t kNoUse = ~std::uint32_t{0};
-
-void mark_sources(Expression const& expression, std::vector<bool>& is_held) {
-    if (expression.kind == Expression::Kind::source) { is_held[expression.source] = true; }
-    for (auto const& input : expression.inputs) { mark_sources(input, is_held); }
+/// Calls @p visit(stored tensor) for every leaf.
+template <class Visit>
+void for_each_source(Expression const& expression, Visit const& visit) {
+    if (expression.kind == Expression::Kind::source) { visit(expression.source); }
+    for (auto const& input : expression.inputs) { for_each_source(input, visit); }
 }
 
 /// The source side of a block alone, loops joined where they are one: the same for the same bytes, whatever tensor they
@@ -36,60 +37,101 @@ std::vector<std::uint64_t> source_key(CopyBlock const& block) {
     return key;
 }
 
-std::uint64_t bytes_in(std::span<Piece const> pieces) {
-    std::uint64_t bytes = 0;
-    for (auto const& piece : pieces) { bytes += piece.block.bytes(); }
-    return bytes;
-}
-
 }  // namespace
 
-ShardPieces::ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh,
-                         std::span<std::string const> priority)
+ShardPieces::ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh)
     : catalog_(catalog),
       mesh_(mesh),
-      demand_(catalog, std::move(parameters), {mesh.tp, priority, 0}),
-      use_of_(catalog.tensors().size(), kNoUse),
-      is_held_(sources_of(demand_.parameters(), catalog)) {
-    for (std::uint32_t use = 0; use < demand_.uses().size(); ++use) { use_of_[demand_.uses()[use].source] = use; }
+      parameters_(std::move(parameters.list)),
+      is_held_(sources_of(parameters_, catalog)),
+      users_(catalog.tensors().size()) {
+    for (std::uint32_t parameter = 0; parameter < parameters_.size(); ++parameter) {
+        for_each_source(parameters_[parameter].value, [&](std::uint32_t source) {
+            auto& users = users_[source];
+            if (users.empty() || users.back() != parameter) { users.push_back(parameter); }
+        });
+    }
     check_complete();
+}
+
+std::vector<ShardPieces::HeldBlock> ShardPieces::lower_all(std::uint32_t parameter) const {
+    auto const view = evaluate(parameters_[parameter].value);
+    std::vector<HeldBlock> blocks;
+    for (std::int64_t tp_rank = 0; tp_rank < mesh_.tp; ++tp_rank) {
+        for (auto& [source, block] : blocks_of(parameters_[parameter], view, parameter, tp_rank)) {
+            blocks.push_back({source, tp_rank, std::move(block)});
+        }
+    }
+    std::stable_sort(blocks.begin(), blocks.end(), [](HeldBlock const& a, HeldBlock const& b) {
+        return std::tie(a.source, a.tp_rank) < std::tie(b.source, b.tp_rank);
+    });
+    return blocks;
+}
+
+ShardPieces::Lowered const& ShardPieces::lowered(std::uint32_t parameter) {
+    constexpr std::size_t kMostBlocks = 1'000'000;  // some 100 MB
+    auto const found =
+        std::find_if(known_.rbegin(), known_.rend(), [&](Lowered const& known) { return known.parameter == parameter; });
+    if (found != known_.rend()) { return *found; }
+    known_.push_back({parameter, lower_all(parameter)});
+    known_blocks_ += known_.back().blocks.size();
+    while (known_blocks_ > kMostBlocks && known_.size() > 1) {
+        known_blocks_ -= known_.front().blocks.size();
+        known_.pop_front();
+    }
+    return known_.back();
 }
 
 /// Ranks hold either the same bytes of a tensor or none in common, so one of equal blocks is enough.
 std::vector<Piece> ShardPieces::pieces_of(std::uint32_t item, int writer) {
-    std::vector<Piece> pieces;
-    if (use_of_[item] == kNoUse) { return pieces; }
-    auto const& use = demand_.uses()[use_of_[item]];
     auto const nearest = mesh_.tp_rank(writer);
+    std::vector<Piece> pieces;
     std::set<std::vector<std::uint64_t>> taken;
-    std::uint64_t found = 0;
-    for (std::int64_t i = 0; i < mesh_.tp && found < catalog_.tensors()[item].size_bytes; ++i) {
-        auto const tp_rank = (nearest + i) % mesh_.tp;
-        auto const holder = static_cast<int>(writer - nearest + tp_rank);
-        for (auto& block : demand_.blocks_for(use, tp_rank)) {
-            if (!taken.insert(source_key(block)).second) { continue; }
-            found += block.bytes();
-            pieces.push_back({holder, std::move(block)});
+    auto const take = [&](auto first, auto last) {
+        for (; first != last; ++first) {
+            if (!taken.insert(source_key(first->block)).second) { continue; }
+            pieces.push_back({static_cast<int>(writer - nearest + first->tp_rank), first->block});
         }
+    };
+    for (auto const parameter : users_[item]) {
+        auto const& blocks = lowered(parameter).blocks;
+        auto const place = [&](std::uint32_t source, std::int64_t tp_rank) {
+            return std::lower_bound(blocks.begin(), blocks.end(), std::pair(source, tp_rank),
+                                    [](HeldBlock const& a, auto const& b) {
+                                        return std::pair(a.source, a.tp_rank) < b;
+                                    });
+        };
+        auto const from_nearest = place(item, nearest);
+        take(from_nearest, place(item + 1, 0));
+        take(place(item, 0), from_nearest);
     }
     return pieces;
 }
 
-void ShardPieces::check_complete() {
-    for (std::uint32_t item = 0; item < is_held_.size(); ++item) {
-        if (!is_held_[item]) { continue; }
+void ShardPieces::check_complete() const {
+    std::vector<std::uint64_t> held(catalog_.tensors().size(), 0);
+    for (std::uint32_t parameter = 0; parameter < parameters_.size(); ++parameter) {
+        std::set<std::vector<std::uint64_t>> taken;  // of one stored tensor
+        auto const blocks = lower_all(parameter);
+        for (std::size_t i = 0; i < blocks.size(); ++i) {
+            if (i > 0 && blocks[i].source != blocks[i - 1].source) { taken.clear(); }
+            if (taken.insert(source_key(blocks[i].block)).second) { held[blocks[i].source] += blocks[i].block.bytes(); }
+        }
+    }
+    for (std::size_t item = 0; item < held.size(); ++item) {
         auto const& stored = catalog_.tensors()[item];
-        auto const held = bytes_in(pieces_of(item, 0));
-        if (held == stored.size_bytes) { continue; }
+        if (!is_held_[item] || held[item] == stored.size_bytes) { continue; }
         throw Error(Errc::input, fmt::format("{}: the ranks hold {} of its {} B, so the checkpoint cannot be put "
                                              "together; load all parameters that are made of it",
-                                             stored.name, held, stored.size_bytes));
+                                             stored.name, held[item], stored.size_bytes));
     }
 }
 
 std::vector<bool> sources_of(std::span<Parameter const> parameters, Catalog const& catalog) {
     std::vector<bool> is_held(catalog.tensors().size(), false);
-    for (auto const& parameter : parameters) { mark_sources(parameter.value, is_held); }
+    for (auto const& parameter : parameters) {
+        for_each_source(parameter.value, [&](std::uint32_t source) { is_held[source] = true; });
+    }
     return is_held;
 }
 

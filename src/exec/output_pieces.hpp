@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <span>
 #include <string>
@@ -35,31 +36,43 @@ class PieceMap {
 
 /// Stored tensors out of what ranks hold. The blocks that fill a rank's tensors say, read backwards, which bytes of
 /// them belong where in the stored tensor: exact for every chain of operations and every cut. Items are stored tensors,
-/// objects the tensors of the plan.
+/// objects parameters.
 class ShardPieces final : public PieceMap {
    public:
     /// @param catalog of the checkpoint that was loaded; must outlive this.
-    /// @param priority as when it was planned: it decides the order of the tensors.
     /// @throws Error input naming the first stored tensor of which only a part was loaded.
-    ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh,
-                std::span<std::string const> priority);
+    ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh);
 
     std::vector<Piece> pieces_of(std::uint32_t item, int writer) override;
 
-    /// In the order of the plan's tensors.
-    std::span<Parameter const> parameters() const noexcept { return demand_.parameters(); }
+    std::span<Parameter const> parameters() const noexcept { return parameters_; }
 
     /// By stored tensor: some parameter is made of it.
     std::vector<bool> const& is_held() const noexcept { return is_held_; }
 
    private:
-    void check_complete();
+    /// A block of a stored tensor that a rank holds.
+    struct HeldBlock {
+        std::uint32_t source = 0;
+        std::int64_t tp_rank = 0;
+        CopyBlock block;
+    };
+    /// All blocks of a parameter, ordered by source and rank.
+    struct Lowered {
+        std::uint32_t parameter = 0;
+        std::vector<HeldBlock> blocks;
+    };
+    std::vector<HeldBlock> lower_all(std::uint32_t parameter) const;
+    Lowered const& lowered(std::uint32_t parameter);
+    void check_complete() const;
 
     Catalog const& catalog_;
     Mesh mesh_;
-    Demand demand_;
-    std::vector<std::uint32_t> use_of_;  ///< by stored tensor: index into the demand's uses
+    std::vector<Parameter> parameters_;
     std::vector<bool> is_held_;
+    std::vector<std::vector<std::uint32_t>> users_;  ///< by stored tensor: parameters that are made of it
+    std::deque<Lowered> known_;                      ///< lately used, oldest first: files take experts by turns
+    std::size_t known_blocks_ = 0;
 };
 
 /// By stored tensor: some parameter is made of it.

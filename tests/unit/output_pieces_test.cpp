@@ -73,7 +73,7 @@ TEST(ShardPieces, StoredTensorsComeOutOfWhatTheRanksHold) {
         auto const model = every_operation(tp);
         auto const& catalog = model.catalog();
         Mesh const mesh{2, tp};
-        ShardPieces pieces(catalog, model.parameters(), mesh, {});
+        ShardPieces pieces(catalog, model.parameters(), mesh);
         for (std::uint32_t item = 0; item < catalog.tensors().size(); ++item) {
             auto const& stored = catalog.tensors()[item];
             if (stored.name == "rotary") { continue; }
@@ -101,7 +101,7 @@ TEST(ShardPieces, StoredTensorsComeOutOfWhatTheRanksHold) {
 
 TEST(ShardPieces, TellsWhatNoRankHolds) {
     auto const model = every_operation(2);
-    ShardPieces const pieces(model.catalog(), model.parameters(), {1, 2}, {});
+    ShardPieces const pieces(model.catalog(), model.parameters(), {1, 2});
     std::set<std::string> missing;
     for (std::size_t i = 0; i < pieces.is_held().size(); ++i) {
         if (!pieces.is_held()[i]) { missing.insert(model.catalog().tensors()[i].name); }
@@ -113,13 +113,13 @@ TEST(ShardPieces, AStoredTensorThatWasLoadedInPartIsRefusedByName) {
     auto const model = every_operation(3);
     auto parameters = model.parameters();
     std::erase_if(parameters.list, [](Parameter const& parameter) { return parameter.name == "k"; });
-    EXPECT_THAT(error_of([&] { ShardPieces(model.catalog(), std::move(parameters), {1, 3}, {}); }),
+    EXPECT_THAT(error_of([&] { ShardPieces(model.catalog(), std::move(parameters), {1, 3}); }),
                 IsError(Errc::input, "fused: the ranks hold 200 of its 240 B"));
 }
 
 TEST(ShardPieces, OfEqualPartsTheWritersOwnIsTaken) {
     auto const model = every_operation(4);
-    ShardPieces pieces(model.catalog(), model.parameters(), {2, 4}, {});
+    ShardPieces pieces(model.catalog(), model.parameters(), {2, 4});
     auto const scalar = *model.catalog().find("scalar");
     for (int writer = 0; writer < 8; ++writer) {
         auto const found = pieces.pieces_of(scalar, writer);
