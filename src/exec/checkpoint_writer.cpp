@@ -62,7 +62,7 @@ void CheckpointWriter::write(Window const& window, std::span<std::byte const> by
         writer_->write(std::as_bytes(std::span(header)));
     }
     writer_->write(bytes);
-    if (!window.is_last) { return; }
+    if (!window.is_last) { return writer_->start_writeback(); }
     writer_->close();
     writer_.reset();
     files_.back().make_durable();

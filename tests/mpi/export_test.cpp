@@ -179,7 +179,9 @@ class FileSizeLimit {
 
 TEST(ExportFromMemory, WhenOneRankCannotWriteNoRanksFilesGetTheirNames) {
     auto context = Context(make_world());
-    Loaded const loaded(context, small_llama, options_for(context, 1));
+    PlanOptions options;
+    options.mesh.tp = context.size();
+    Loaded const loaded(context, small_llama, options);
     auto const out = new_folder("exported");
     {
         std::optional<FileSizeLimit> limit;
