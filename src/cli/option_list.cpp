@@ -81,7 +81,8 @@ po::options_description load_options() {
 po::options_description writing_options(char const* size_help) {
     auto group = group_of("What to write");
     group.add_options()
-        ("out", text_of("DIR"), "write the checkpoint into this folder; its files get their names when all are complete")
+        ("out", text_of("DIR"),
+         "write the checkpoint into this folder; its files get their names when all are complete")
         ("max-shard-size", text_of("SIZE"), size_help)
         ("overwrite", po::bool_switch(),
          "replace a checkpoint that is there: its index and files that belonged to it go, others stay");

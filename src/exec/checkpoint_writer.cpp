@@ -39,7 +39,9 @@ std::vector<std::string> surplus_files(std::string const& folder, CheckpointLayo
     std::vector<std::string> present;
     try {
         present = resolve_file_set(folder).paths;
-    } catch (Error const&) { return surplus; }  // an index that is broken or not the only one: nobody can tell what is whose
+    } catch (Error const&) {
+        return surplus;  // an index that is broken or not the only one: nobody can tell what belongs together
+    }
     for (auto const& path : present) {
         auto const name = fs::path(path).filename().string();
         bool const is_replaced = std::any_of(layout.files.begin(), layout.files.end(),
@@ -60,7 +62,7 @@ void CheckpointWriter::write(Window const& window, std::span<std::byte const> by
         writer_->write(std::as_bytes(std::span(header)));
     }
     writer_->write(bytes);
-    if (!window.is_last) { return; }
+    if (!window.is_last) { return writer_->start_writeback(); }
     writer_->close();
     writer_.reset();
     files_.back().make_durable();

@@ -36,7 +36,8 @@ class CheckpointWriter {
     std::optional<FileWriter> writer_;  ///< of the last one
 };
 
-/// Refuses a folder that holds rank files; without @p overwrite also one that holds a checkpoint or another config.json.
+/// Refuses a folder that holds rank files; without @p overwrite also one that holds a checkpoint or another
+/// config.json.
 /// @param config_json what would be written there; empty for none.
 /// @throws Error input.
 void check_target(std::string const& folder, std::string const& config_json, bool overwrite);

@@ -1,5 +1,6 @@
 #include <shardwise/export.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -117,31 +118,34 @@ void check_target_once(std::string const& out, std::string const& config_json, E
     });
 }
 
-/// Each rank writes its files by itself; when one fails, the others stop at their next window.
-void write_from_files(WindowParts& parts, ObjectReader& reader, std::span<Window const> windows,
+/// Every rank's windows.
+std::vector<std::vector<Window>> deal_windows(CheckpointLayout const& layout, int ranks, std::uint64_t window_bytes) {
+    auto const writer_of = deal_out(layout.files, ranks);
+    std::vector<std::vector<Window>> windows;
+    for (int rank = 0; rank < ranks; ++rank) {
+        windows.push_back(windows_of(layout, writer_of, rank, window_bytes));
+    }
+    return windows;
+}
+
+/// Each rank writes its files by itself. They meet again and again: one that has little to do must not wait for others
+/// longer than the deadline, and when one fails the others need not go on to their end.
+void write_from_files(WindowParts& parts, ObjectReader& reader, std::span<std::vector<Window> const> windows,
                       CheckpointWriter& writer, Communicator& communicator) {
-    auto const write_all = [&] {
-        std::vector<std::byte> bytes;
-        for (auto const& window : windows) {
-            end_if_asked();
-            if (communicator.is_alarm_raised()) { return; }
-            bytes.resize(window.range.size());
-            reader.fill(parts.parts_of(window, 0), bytes);
-            writer.write(window, bytes);
-        }
-    };
-    try {
+    constexpr std::size_t kWindowsOfARound = 16;
+    auto const& own = windows[static_cast<std::size_t>(communicator.rank())];
+    std::size_t most = 0;
+    for (auto const& list : windows) { most = std::max(most, list.size()); }
+    std::vector<std::byte> bytes;
+    for (std::size_t first = 0; first < most; first += kWindowsOfARound) {
         together(communicator, [&] {
-            try {
-                write_all();
-            } catch (...) {
-                communicator.raise_alarm();
-                throw;
+            for (auto i = first; i < std::min(first + kWindowsOfARound, own.size()); ++i) {
+                end_if_asked();
+                bytes.resize(own[i].range.size());
+                reader.fill(parts.parts_of(own[i], 0), bytes);
+                writer.write(own[i], bytes);
             }
         });
-    } catch (Error const& error) {
-        if (error.code() != Errc::peer) { communicator.clear_alarm(); }
-        throw;
     }
 }
 
@@ -150,8 +154,7 @@ void write_checkpoint(CheckpointLayout const& layout, std::string const& config_
                       PieceMap& pieces, ObjectReader& reader, Communicator& communicator) {
     WindowParts parts(layout, pieces);
     CheckpointWriter writer(layout, out);
-    auto const writer_of = deal_out(layout.files, communicator.size());
-    auto const windows = windows_of(layout, writer_of, communicator.rank(), kWindowBytes);
+    auto const windows = deal_windows(layout, communicator.size(), kWindowBytes);
     write_from_files(parts, reader, windows, writer, communicator);
     put_in_place(layout, out, config_json, writer, communicator);
 }
@@ -195,10 +198,7 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
         pieces.emplace(catalog, std::move(parameters), plan.mesh);
         tensors = tensors_of(store, plan, pieces->parameters());
         layout = layout_of(catalog, *pieces, options);
-        auto const writer_of = deal_out(layout.files, communicator.size());
-        for (int rank = 0; rank < communicator.size(); ++rank) {
-            windows.push_back(windows_of(layout, writer_of, rank, gathered_window_bytes(communicator.size())));
-        }
+        windows = deal_windows(layout, communicator.size(), gathered_window_bytes(communicator.size()));
     });
     check_target_once(out, catalog.config_json(), options, communicator);
     WindowParts parts(layout, *pieces);
@@ -211,7 +211,8 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
 ExportReport convert_checkpoint(Catalog const& catalog, Architecture const& architecture, std::string const& out,
                                 ExportOptions const& options) {
     if (is_folder_of(catalog, out)) {
-        throw Error(Errc::input, fmt::format("{} is the folder of the checkpoint itself; convert into another one", out));
+        throw Error(Errc::input,
+                    fmt::format("{} is the folder of the checkpoint itself; convert into another one", out));
     }
     auto const parameters = map_parameters(catalog, architecture, {});
     std::vector<OutputTensor> tensors;

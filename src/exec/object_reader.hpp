@@ -20,8 +20,8 @@ struct ObjectPlace {
     std::uint64_t begin = 0;
 };
 
-/// Fills windows by plain reads: what is needed, in runs as long as they lie together. Memory beside the window is a few
-/// times its size at most.
+/// Fills windows by plain reads: what is needed, in runs as long as they lie together. Memory beside the window is a
+/// few times its size at most.
 class ObjectReader {
    public:
     using Find = std::function<ObjectPlace(int holder, std::uint32_t object)>;

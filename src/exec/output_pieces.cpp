@@ -71,8 +71,8 @@ std::vector<ShardPieces::HeldBlock> ShardPieces::lower_all(std::uint32_t paramet
 
 ShardPieces::Lowered const& ShardPieces::lowered(std::uint32_t parameter) {
     constexpr std::size_t kMostBlocks = 1'000'000;  // some 100 MB
-    auto const found =
-        std::find_if(known_.rbegin(), known_.rend(), [&](Lowered const& known) { return known.parameter == parameter; });
+    auto const found = std::find_if(known_.rbegin(), known_.rend(),
+                                    [&](Lowered const& known) { return known.parameter == parameter; });
     if (found != known_.rend()) { return *found; }
     known_.push_back({parameter, lower_all(parameter)});
     known_blocks_ += known_.back().blocks.size();

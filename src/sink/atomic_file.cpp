@@ -110,6 +110,13 @@ void FileWriter::write(std::span<std::byte const> bytes) {
     }
 }
 
+void FileWriter::start_writeback() noexcept {
+    // Not every file system can do it; making the file durable does all of it in any case.
+    static_cast<void>(::sync_file_range(fd_.get(), static_cast<off_t>(under_way_),
+                                        static_cast<off_t>(written_ - under_way_), SYNC_FILE_RANGE_WRITE));
+    under_way_ = written_;
+}
+
 void FileWriter::close() {
     if (::close(fd_.release()) != 0 && errno != EINTR) {
         throw_errno(errno, fmt::format("close {} after {} B", path_, written_));

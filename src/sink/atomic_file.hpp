@@ -47,6 +47,9 @@ class FileWriter {
     /// @throws Error io with path, offset and the system's words.
     void write(std::span<std::byte const> bytes);
 
+    /// Has the system begin to write what it holds of the file, so that little is left to wait for in the end.
+    void start_writeback() noexcept;
+
     /// Closes the file; errors that the system kept until now come out here.
     void close();
 
@@ -54,6 +57,7 @@ class FileWriter {
     std::string path_;  ///< final path, for messages
     Fd fd_;
     std::uint64_t written_ = 0;
+    std::uint64_t under_way_ = 0;  ///< of that: the system was told to write it
 };
 
 /// A small file, written and forced to the disk but without its name.

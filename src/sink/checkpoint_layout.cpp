@@ -77,7 +77,8 @@ CheckpointLayout layout_split(std::vector<OutputTensor> tensors, HeaderNotes con
     std::vector<std::vector<OutputTensor>> groups;
     std::uint64_t in_last = 0;
     for (auto& tensor : tensors) {
-        bool const is_full = groups.empty() || (in_last > 0 && tensor.size_bytes > most_bytes - std::min(in_last, most_bytes));
+        bool const fits = in_last <= most_bytes && tensor.size_bytes <= most_bytes - in_last;
+        bool const is_full = groups.empty() || (in_last > 0 && !fits);
         if (is_full) {
             groups.emplace_back();
             in_last = 0;
@@ -102,7 +103,8 @@ std::string header_of(OutputFile const& file) {
 }
 
 std::string index_json(CheckpointLayout const& layout) {
-    nlohmann::json json = {{"metadata", {{"total_size", layout.tensor_bytes()}}}, {"weight_map", nlohmann::json::object()}};
+    nlohmann::json json = {{"metadata", {{"total_size", layout.tensor_bytes()}}},
+                           {"weight_map", nlohmann::json::object()}};
     for (auto const& file : layout.files) {
         for (auto const& tensor : file.tensors) { json["weight_map"][tensor.name] = file.name; }
     }

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from checkpoints import Tensor, differences, read_file, read_folder, read_rank, write_checkpoint
 from conftest import environment, make_checkpoint
+from export_failure_test import has_pending_file
 from export_test import CONFIG, MODELS, RULES, odd_tensors, tensor_files, weight_map
 from reference import whole_model
-from refusal import INPUT, IO, assert_refused
+from refusal import INPUT, IO, PEER, assert_nothing_under_a_final_name, assert_refused
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -104,13 +106,32 @@ def test_a_target_that_cannot_be_written_to_is_an_io_error(shardwise, tiny, tmp_
     assert_refused(shardwise.run("convert", tiny, f"--out={tmp_path / 'file/out'}"), IO, [str(tmp_path / "file")])
 
 
+def test_a_conversion_that_is_asked_to_end_takes_its_files_away(shardwise, large, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(5):
+        with subprocess.Popen(
+            shardwise.command("convert", large, f"--out={out}"), env=environment(), stderr=subprocess.PIPE, text=True
+        ) as job:
+            while job.poll() is None and not has_pending_file(out):
+                pass
+            job.send_signal(signal.SIGTERM)
+            errors = job.communicate(timeout=120)[1]
+        if job.returncode != 0:
+            break
+        shutil.rmtree(out)  # it was too quick
+    assert job.returncode == PEER and "it was cancelled" in errors
+    assert_nothing_under_a_final_name(out)
+
+
 def peak_bytes(command):
     """Resident memory at its highest; of a process of its own, so that no other child counts."""
     script = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
-    done = subprocess.run(["python3", "-c", script, *command], check=True, capture_output=True, text=True, env=environment())
+    done = subprocess.run(
+        ["python3", "-c", script, *command], check=True, capture_output=True, text=True, env=environment()
+    )
     return int(done.stdout)
 
 

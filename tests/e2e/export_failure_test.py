@@ -87,7 +87,10 @@ DAMAGE = {
     "a manifest of an older version": (
         edit_manifest(lambda m: m.pop("source")), INPUT, [MANIFEST, "the key 'source' is missing", "load again"]),
     "another source": (
-        edit_manifest(lambda m: m.update(source_digest="0" * 32)), INPUT, ["shardwise.source_digest is '", "expected 000"]),
+        edit_manifest(lambda m: m.update(source_digest="0" * 32)),
+        INPUT,
+        ["shardwise.source_digest is '", "expected 000"],
+    ),
     "other rules": (edit_manifest(change_rules), INPUT, [MANIFEST, "other parameters"]),
 }
 
@@ -112,9 +115,8 @@ def test_rank_files_of_another_load_are_refused(shardwise, loaded, tmp_path):
     shutil.copytree(loaded / "safetensors", tmp_path / "ranks")
     shardwise.check("load", other, f"--out={tmp_path / 'other-ranks'}", ranks=2)
     shutil.copy(rank_file(tmp_path / "other-ranks", 1), tmp_path / "ranks")
-    assert_refused(
-        export(shardwise, tmp_path / "ranks", tmp_path / "out"), INPUT, ["model-rank-1-part-0", "not the file of rank 1"]
-    )
+    result = export(shardwise, tmp_path / "ranks", tmp_path / "out")
+    assert_refused(result, INPUT, ["model-rank-1-part-0", "not the file of rank 1"])
     assert_nothing_under_a_final_name(tmp_path / "out")
 
 
@@ -243,9 +245,8 @@ def stopped_job(shardwise, large_ranks, tmp_path):
                 env={FOLDER: str(tmp_path)},
             )
             jobs.append(job)
-            pids = wait_for(
-                job, tmp_path, RANKS, lambda pids: has_pending_file(tmp_path / "out") and has_open(pids[0], tmp_path / "out")
-            )
+            out = tmp_path / "out"
+            pids = wait_for(job, tmp_path, RANKS, lambda pids: has_pending_file(out) and has_open(pids[0], out))
             if pids is not None:
                 signal_all(pids.values(), signal.SIGSTOP)
                 if not list((tmp_path / "out").glob("model*")):

@@ -141,7 +141,8 @@ RULES = {
     "base": "model",
     "ignore": "inv_freq$",
     "transforms": [
-        {"rename_group": [r"^s(\d+)_b(\d+)_(\w+)_w$", r"^t(\d+)_(\w+)$"], "to": [r"model.stage.\1.block.\2.\3.weight", r"model.tail.\2.\1"]},
+        {"rename_group": [r"^s(\d+)_b(\d+)_(\w+)_w$", r"^t(\d+)_(\w+)$"],
+         "to": [r"model.stage.\1.block.\2.\3.weight", r"model.tail.\2.\1"]},
         {"rename_offset": r"^layer(\d+)\.", "to": r"model.layers.\1.", "offset": -1},
         {"rename": r"^emb\b", "to": "model.embed_tokens"},
         {"convert": "att.qkv", "to": ["q_proj", "k_proj", "v_proj"],
@@ -222,7 +223,8 @@ def test_values_that_were_changed_come_back_in_their_place(shardwise, odd, tmp_p
     is [7, 2]."""
     source, rules = odd
     load(shardwise, source, tmp_path / "ranks", f"--arch={rules}", ranks=2)
-    for rank, name, at in ((1, "model.layers.0.k_proj.weight", (5 - 4, 3)), (1, "model.layers.1.mlp.down.weight", (2, 7 - 7))):
+    places = ((1, "model.layers.0.k_proj.weight", (5 - 4, 3)), (1, "model.layers.1.mlp.down.weight", (2, 7 - 7)))
+    for rank, name, at in places:
         path = tmp_path / "ranks" / f"model-rank-{rank}-part-0.safetensors"
         content = bytearray(path.read_bytes())
         length = int.from_bytes(content[:8], "little")

@@ -2,13 +2,16 @@
 #include <shardwise/export.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include "exec/gather_windows.hpp"
 #include "exec/write_rank_files.hpp"
@@ -136,7 +139,7 @@ TEST(ExportFromMemory, TensorsLongerThanAWindowComeInParts) {
     EXPECT_EQ(difference_of(out, loaded.model), "");
 }
 
-TEST(ExportFromMemory, AFailureOfOneWriterIsThatOfAllAndLeavesNothing) {
+TEST(ExportFromMemory, AFailureIsThatOfAllRanksWhichCanGoOn) {
     auto context = Context(make_world());
     Loaded const loaded(context, small_llama, options_for({.tp = context.size()}));
     auto const folder = shared_folder("blocked");
@@ -154,6 +157,45 @@ TEST(ExportFromMemory, AFailureOfOneWriterIsThatOfAllAndLeavesNothing) {
     // The same ranks go on afterwards.
     export_from_memory(loaded, out, {}, context);
     EXPECT_EQ(difference_of(out, loaded.model), "");
+}
+
+/// No file of this process can grow beyond so many bytes while this lives.
+class FileSizeLimit {
+   public:
+    explicit FileSizeLimit(rlim_t bytes) {
+        std::signal(SIGXFSZ, SIG_IGN);
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        rlimit const limit = {bytes, before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    FileSizeLimit(FileSizeLimit const&) = delete;
+    FileSizeLimit& operator=(FileSizeLimit const&) = delete;
+    ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+   private:
+    rlimit before_ = {};
+};
+
+TEST(ExportFromMemory, WhenOneRankCannotWriteNoRanksFilesGetTheirNames) {
+    auto context = Context(make_world());
+    PlanOptions options;
+    options.mesh.tp = context.size();
+    Loaded const loaded(context, small_llama, options);
+    auto const out = new_folder("exported");
+    {
+        std::optional<FileSizeLimit> limit;
+        if (context.rank() == 0) { limit.emplace(1000); }
+        try {
+            export_from_memory(loaded, out, {}, context);
+            ADD_FAILURE() << "files were longer than they can be";
+        } catch (Error const& error) {
+            EXPECT_EQ(error.code(), Errc::io);
+            EXPECT_EQ(error.rank(), 0);
+            EXPECT_THAT(error.what(), HasSubstr("File too large"));
+        }
+    }
+    together(context.communicator(), [] {});  // the others have taken theirs away, too
+    EXPECT_THAT(file_names(out), IsEmpty());
 }
 
 TEST(ExportFromRankFiles, GivesBackWhatAnyNumberOfRanksWrote) {

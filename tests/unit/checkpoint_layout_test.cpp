@@ -24,8 +24,10 @@ Catalog source(std::string const& index) {
     Catalog::Parts parts;
     parts.index_name = index;
     parts.files = {{"/x/b.safetensors", 0, 0, {{"format", "pt"}}}, {"/x/a.safetensors", 0, 0, {}}};
-    parts.tensors = {{"z", DType::u8, {4}, 0, 100, 4},  {"a", DType::u8, {6}, 0, 104, 6},
-                     {"e", DType::f32, {0}, 0, 104, 0}, {"b", DType::f32, {2}, 1, 50, 8}};
+    parts.tensors = {{"z", DType::u8, {4}, 0, 100, 4},
+                     {"a", DType::u8, {6}, 0, 104, 6},
+                     {"e", DType::f32, {0}, 0, 104, 0},
+                     {"b", DType::f32, {2}, 1, 50, 8}};
     return Catalog(std::move(parts));  // in order of names: a b e z
 }
 
@@ -54,7 +56,8 @@ std::vector<OutputTensor> of_sizes(std::vector<std::uint64_t> const& sizes) {
     std::vector<OutputTensor> tensors;
     for (auto const size : sizes) {
         auto const number = static_cast<std::uint32_t>(tensors.size());
-        tensors.push_back({"t" + std::to_string(number), DType::u8, {static_cast<std::int64_t>(size)}, size, number, 0});
+        tensors.push_back(
+            {"t" + std::to_string(number), DType::u8, {static_cast<std::int64_t>(size)}, size, number, 0});
     }
     return tensors;
 }
@@ -68,11 +71,11 @@ TEST(LayoutSplit, OneFileStandsAlone) {
 
 TEST(LayoutSplit, AFileIsFullWhenTheNextTensorDoesNotFit) {
     auto const layout = layout_split(of_sizes({3, 4, 1, 9, 0, 2, 5, 6}), {}, 7);
-    EXPECT_THAT(described(layout),
-                ElementsAre("model-00001-of-00005.safetensors: t0@0 t1@3 7", "model-00002-of-00005.safetensors: t2@0 1",
-                            "model-00003-of-00005.safetensors: t3@0 t4@9 9",
-                            "model-00004-of-00005.safetensors: t5@0 t6@2 7",
-                            "model-00005-of-00005.safetensors: t7@0 6"));
+    EXPECT_THAT(
+        described(layout),
+        ElementsAre("model-00001-of-00005.safetensors: t0@0 t1@3 7", "model-00002-of-00005.safetensors: t2@0 1",
+                    "model-00003-of-00005.safetensors: t3@0 t4@9 9", "model-00004-of-00005.safetensors: t5@0 t6@2 7",
+                    "model-00005-of-00005.safetensors: t7@0 6"));
     EXPECT_EQ(layout.index_name, "model.safetensors.index.json");
 }
 
@@ -86,8 +89,8 @@ TEST(LayoutSplit, WiderElementsComeFirstInAFile) {
 TEST(Index, NamesTheFileOfEveryTensorAndTheSumOfTheirSizes) {
     auto const index = nlohmann::json::parse(index_json(layout_split(of_sizes({5, 5}), {}, 5)));
     EXPECT_EQ(index["metadata"]["total_size"], 10);
-    EXPECT_EQ(index["weight_map"], (nlohmann::json{{"t0", "model-00001-of-00002.safetensors"},
-                                                   {"t1", "model-00002-of-00002.safetensors"}}));
+    EXPECT_EQ(index["weight_map"],
+              (nlohmann::json{{"t0", "model-00001-of-00002.safetensors"}, {"t1", "model-00002-of-00002.safetensors"}}));
 }
 
 TEST(DealOut, LongestFilesFirstToTheRankWithTheLeast) {

@@ -53,7 +53,9 @@ TEST(CheckpointWriter, NothingHasItsNameBeforeAllIsWritten) {
         CheckpointWriter writer(layout, folder.path());
         write_all(layout, writer);
         EXPECT_EQ(folder.names().size(), 2U);
-        for (auto const& name : folder.names()) { EXPECT_TRUE(name.starts_with(".") && name.ends_with(".tmp")) << name; }
+        for (auto const& name : folder.names()) {
+            EXPECT_TRUE(name.starts_with(".") && name.ends_with(".tmp")) << name;
+        }
     }
     EXPECT_THAT(folder.names(), ElementsAre());
     write_checkpoint(layout, folder.path());
@@ -64,16 +66,19 @@ TEST(CheckpointWriter, NothingHasItsNameBeforeAllIsWritten) {
 
 TEST(CheckpointWriter, FilesOfAnOlderCheckpointGoOthersStay) {
     ScratchFolder const folder;
-    write_checkpoint(layout_of({"model-1.safetensors", "model-2.safetensors", "model-3.safetensors"}, 4), folder.path());
-    for (auto const* name : {"optimizer.safetensors", "adapter.safetensors", "tokenizer.json"}) { folder.write(name, ""); }
+    write_checkpoint(layout_of({"model-1.safetensors", "model-2.safetensors", "model-3.safetensors"}, 4),
+                     folder.path());
+    for (auto const* name : {"optimizer.safetensors", "adapter.safetensors", "tokenizer.json"}) {
+        folder.write(name, "");
+    }
     ::chmod((folder.path() + "/model-1.safetensors").c_str(), 0640);
     ::chmod((folder.path() + "/" + kIndex).c_str(), 0604);
 
     auto const layout = layout_of({"model-1.safetensors", "model-4.safetensors"}, 9);
     write_checkpoint(layout, folder.path());
-    EXPECT_THAT(folder.names(), UnorderedElementsAre("adapter.safetensors", "config.json", "model-1.safetensors",
-                                                     "model-4.safetensors", kIndex, "optimizer.safetensors",
-                                                     "tokenizer.json"));
+    EXPECT_THAT(folder.names(),
+                UnorderedElementsAre("adapter.safetensors", "config.json", "model-1.safetensors", "model-4.safetensors",
+                                     kIndex, "optimizer.safetensors", "tokenizer.json"));
     EXPECT_EQ(content_of(folder.path() + "/model-1.safetensors"), header_of(layout.files[0]) + std::string(9, '\7'));
     auto const mode = [&](std::string const& name) {
         return static_cast<unsigned>(fs::status(folder.path() + "/" + name).permissions());
@@ -96,7 +101,9 @@ TEST(CheckpointWriter, ABrokenIndexGoesAndFilesThatNobodyCanTellOfStay) {
 
 TEST(CheckTarget, RefusesWhatWouldBeMixedOrLost) {
     ScratchFolder const folder;
-    auto const refusal = [&](bool overwrite) { return error_of([&] { check_target(folder.path(), "{}", overwrite); }); };
+    auto const refusal = [&](bool overwrite) {
+        return error_of([&] { check_target(folder.path(), "{}", overwrite); });
+    };
     folder.write("tokenizer.json", "");
     folder.write(".model.safetensors.1.2.tmp", "");
     folder.write("config.json", "{}");

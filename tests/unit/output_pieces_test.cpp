@@ -212,7 +212,8 @@ TEST(WindowParts, AreCutToTheWindowAndCountFromItsFirstByte) {
         std::vector<std::string> result;
         for (auto const& part : parts.parts_of({0, {begin, end}, false}, 0)) {
             auto const& block = part.block;
-            result.push_back(fmt::format("{}: {}+{} from {}", block.tensor, block.source, block.run_bytes, block.target));
+            result.push_back(
+                fmt::format("{}: {}+{} from {}", block.tensor, block.source, block.run_bytes, block.target));
         }
         return result;
     };

@@ -12,7 +12,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Pair;
 
-constexpr char const* kRules = R"({"family": "mine", "model_types": ["mine"], "plans": {"tp": {"base": {"b": "colwise"}}}})";
+constexpr char const* kRules =
+    R"({"family": "mine", "model_types": ["mine"], "plans": {"tp": {"base": {"b": "colwise"}}}})";
 
 Catalog two_files() {
     Catalog::Parts parts;
@@ -77,7 +78,8 @@ TEST(SourceRecord, OtherRulesGiveAnotherDigest) {
     auto const digest_of_rules = [](std::string const& rules) {
         return record_source(two_files(), Architecture::parse(rules, "mine.json"), {{1, 2}}).parameters_digest;
     };
-    std::string const cut_rows = R"({"family": "mine", "model_types": [], "plans": {"tp": {"base": {"b": "rowwise"}}}})";
+    std::string const cut_rows =
+        R"({"family": "mine", "model_types": [], "plans": {"tp": {"base": {"b": "rowwise"}}}})";
     std::string const renamed = R"({"family": "mine", "model_types": [], "transforms": [{"rename": "^b$", "to": "c"}],)"
                                 R"("plans": {"tp": {"base": {"b": "colwise"}}}})";
     EXPECT_EQ(digest_of_rules(kRules), digest_of_rules(kRules));
