@@ -5,11 +5,16 @@
 #include <string>
 #include <vector>
 
+#include <shardwise/architecture.hpp>
+#include <shardwise/catalog.hpp>
 #include <shardwise/context.hpp>
 
 #include "cli/options.hpp"
 
 namespace shardwise::cli {
+
+/// The architecture that the options or the checkpoint name, with the user's own rules.
+Architecture chosen_architecture(Options const& options, Catalog const& catalog);
 
 void run_inspect(Options const& options);
 void run_plan(Options const& options);

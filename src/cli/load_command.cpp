@@ -93,8 +93,7 @@ Catalog LoadRun::open_checkpoint(Lap& lap) {
 Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files) {
     Plan plan;
     together(context.communicator(), [&] {
-        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
-                                                               : Architecture::load(options.architecture);
+        auto const architecture = chosen_architecture(options, catalog);
         plan = make_plan(catalog, architecture, options.plan, context.rank(), files);
     });
     warn(context, plan.warnings);
@@ -157,8 +156,7 @@ void LoadRun::run() {
     auto const plan = make_own_plan(catalog, lap, files);
     auto const store = materialize(plan, lap);
     if (options.verify) {
-        auto const architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
-                                                               : Architecture::load(options.architecture);
+        auto const architecture = chosen_architecture(options, catalog);
         verify_load(store, plan, catalog, architecture, options.plan, context);
         stats.verify_seconds = lap.take();
     }

@@ -26,6 +26,9 @@ po::options_description mapping_options() {
         ("plan", text_of("NAME", "tp"), "named plan of the architecture, such as ep or packed")
         ("arch", text_of("NAME|FILE"),
          "architecture by name, or a description of your own by file (default: by config.json)")
+        ("rules", po::value<std::vector<std::string>>()->composing()->value_name("FILE"),
+         "more rules, in the format of architecture files: their transforms run before the architecture's own, their "
+         "plans replace the rules they name (may be repeated)")
         ("kv-heads", text_of("cut|replicate", "cut"),
          "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
          "whole heads")

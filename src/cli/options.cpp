@@ -189,6 +189,7 @@ std::int64_t at_least_one(po::variables_map const& values, char const* option) {
 
 void read_plan_values(Options& options, po::variables_map const& values) {
     options.architecture = text(values, "arch");
+    options.rules = texts(values, "rules");
     auto& plan = options.plan;
     plan.mesh.tp = values.count("tp") > 0 ? at_least_one(values, "tp") : 0;
     plan.mesh.dp = at_least_one(values, "dp");

@@ -45,6 +45,8 @@ struct PlacementRule {
     Cut cut = Cut::none;
     std::uint32_t dim = 0;       ///< packed and shard
     std::vector<Block> blocks;   ///< packed
+    std::size_t component = 0;   ///< index into ArchitectureData::components: whose sizes and heads are meant
+    bool is_implicit = false;    ///< stands in no file
 };
 
 /// The embedding, which is cut with the layers even where a plan does not name it.

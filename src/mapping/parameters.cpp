@@ -56,14 +56,15 @@ Heads heads_of(ArchitectureData const& architecture, std::string_view name) {
 /// Collects which parameters have heads that lie on two ranks, once a kind of parameter.
 class CutHeads {
    public:
-    CutHeads(ModelConfig const& config, std::int64_t tp) : config_(config), tp_(tp) {}
+    explicit CutHeads(std::int64_t tp) : tp_(tp) {}
 
-    void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
+    /// @param config that of the part which the parameter belongs to.
+    void look_at(std::string_view name, Heads heads, Placement::Block const& block, ModelConfig const& config) {
         if (heads == Heads::none || block.parts == 1) { return; }
-        auto const query = config_.size("num_attention_heads");
-        auto const count = heads == Heads::query                             ? query
-                           : config_.size("num_key_value_heads").has_value() ? config_.size("num_key_value_heads")
-                                                                             : query;
+        auto const query = config.size("num_attention_heads");
+        auto const count = heads == Heads::query                            ? query
+                           : config.size("num_key_value_heads").has_value() ? config.size("num_key_value_heads")
+                                                                            : query;
         if (!count || *count < 1 || block.size % *count != 0) { return; }
         auto const piece = ceil_div(block.size, block.parts);
         auto const head = block.size / *count;
@@ -79,7 +80,6 @@ class CutHeads {
     }
 
    private:
-    ModelConfig const& config_;
     std::int64_t tp_;
     std::set<std::string> found_;
 };
@@ -88,20 +88,23 @@ class CutHeads {
 /// Known architectures share their rules with models that lack a part, so this is for descriptions of one's own.
 std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan const& plan,
                                     std::string const& plan_name, std::set<std::string> names) {
-    if (data.is_built_in) { return {}; }
     for (auto const& [dependent, source] : data.tied) { names.insert({dependent, source}); }
     std::set<PlacementRule const*> used;
     for (auto const& name : names) { used.insert(find_in_plan(plan, data.base, name).rule); }
-    std::vector<std::string> idle;
+    std::map<std::string, std::vector<std::string>> idle;  ///< by file
     for (auto const* rules : {&plan.base, &plan.head}) {
         for (auto const& [name, rule] : *rules) {
-            bool const is_implicit = rules == &plan.base && name == kEmbeddingModule;
-            if (rule.cut != Cut::none && !is_implicit && !used.contains(&rule)) { idle.push_back(name); }
+            auto const& owner = data.components[rule.component];
+            if (owner.is_shared || rule.cut == Cut::none || rule.is_implicit || used.contains(&rule)) { continue; }
+            idle[owner.origin].push_back(name);
         }
     }
-    if (idle.empty()) { return {}; }
-    return {fmt::format("{}: no parameter fits these rules of plan {}, so they cut nothing: {}", data.origin, plan_name,
-                        fmt::join(idle, ", "))};
+    std::vector<std::string> warnings;
+    for (auto const& [origin, names_of_rules] : idle) {
+        warnings.push_back(fmt::format("{}: no parameter fits these rules of plan {}, so they cut nothing: {}", origin,
+                                       plan_name, fmt::join(names_of_rules, ", ")));
+    }
+    return warnings;
 }
 
 void check_divisible(Parameter const& parameter) {
@@ -132,28 +135,31 @@ void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::st
 }  // namespace
 
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options) {
-    auto const& data = architecture.data();
+    auto const assembled = architecture.data_for(catalog.config_json());
+    auto const& data = *assembled;
     ModelConfig const config(catalog.config_json());
-    auto const size_of = size_lookup(data, config);
-    auto const plan = flatten_plan(data, options.plan);
+    auto const& plan = plan_of(data, options.plan);
+    std::vector<SizeLookup> sizes;
+    for (auto const& component : data.components) { sizes.push_back(size_lookup(component, config)); }
 
-    auto named = convert(catalog, data, size_of);
+    auto named = convert(catalog, data, config, {options.model_names.begin(), options.model_names.end()});
     std::set<std::string> stored;
     for (auto const& parameter : named) { stored.insert(parameter.name); }
     keep_chosen(named, options);
     Parameters result;
-    CutHeads cut_heads(config, options.tp);
-    for (auto& [name, value] : named) {
+    CutHeads cut_heads(options.tp);
+    for (auto& [name, value, transform] : named) {
         Parameter parameter{std::move(name), {}, std::move(value), {}};
         auto const match = find_in_plan(plan, data.base, parameter.name);
         if (match.rule != nullptr && parameter.value.shape.rank() > 0) {
             try {
                 auto const heads = heads_of(data, match.name);
                 parameter.placement = place(*match.rule, parameter.name, parameter.value.shape,
-                                            {options.tp, options.kv_heads, heads, size_of});
+                                            {options.tp, options.kv_heads, heads, sizes[match.rule->component]});
                 for (std::size_t i = 0; i < parameter.placement.blocks.size(); ++i) {
                     auto const block_heads = i < match.rule->blocks.size() ? match.rule->blocks[i].heads : heads;
-                    cut_heads.look_at(match.name, block_heads, parameter.placement.blocks[i]);
+                    cut_heads.look_at(match.name, block_heads, parameter.placement.blocks[i],
+                                      sub_config(config, data.components[match.rule->component].config));
                 }
             } catch (Error const& error) { throw error.while_(parameter.name); }
             if (options.strict_divisible) { check_divisible(parameter); }

@@ -36,6 +36,7 @@ struct MappingOptions {
     bool strict_divisible = false;        ///< refuse cuts that do not come out even
     std::vector<std::string> include;     ///< shell patterns of parameter names; all if empty
     std::vector<std::string> exclude;
+    std::vector<std::string> model_names; ///< the model's own parameters, where they are known; see map_names
 };
 
 /// Applies the rules of @p architecture to every stored tensor.
