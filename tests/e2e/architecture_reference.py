@@ -60,8 +60,6 @@ class Rule:
         if not match:
             return None
         self.was_used = True
-        index = int(match.lastgroup[1:]) if match.lastgroup else next(
-            i for i in range(len(self.sources)) if match.group(f"s{i}") is not None)
         index = next(i for i in range(len(self.sources)) if match.group(f"s{i}") is not None)
         own = re.compile(compiled(self.sources[index])).search(name[skipped:], match.start())
         groups = own.groups() if own else ()
@@ -220,7 +218,7 @@ def general(name):
 
 def style_of(plan, name):
     key = general(name)
-    return plan.get(key, plan.get(key.rpartition(".")[0], "replicate"))
+    return plan.get(key, plan.get(key.rpartition(".")[0]))
 
 
 def ep_over_tp(tp, ep):

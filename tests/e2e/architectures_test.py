@@ -70,7 +70,9 @@ class Model:
         self.config = {**reference.SIZES, "model_type": model_type}
         if model_class:
             self.config["architectures"] = [model_class]
-        self.visit("", model_type, model_class, set(), True, self.config)
+        is_base = model_class is not None and model_class == table.models[model_type].get("base")
+        self.base = "" if is_base else self.base
+        self.visit("", model_type, model_class, set(), not is_base, self.config)
         for data in table.transforms(reference.LEGACY):
             self.rules.append(reference.Rule(data, None, "legacy"))
         lists = own if model_class in table.models[model_type].get("classes", {}) else next(
@@ -85,6 +87,8 @@ class Model:
             scope = None if path == "" and has_head else (self.inside(path), self.base)
             for data in self.table.transforms(key):
                 self.rules.append(reference.Rule(data, scope, key))
+        for name in model.get("sub_configs") or {}:
+            config.setdefault(name, dict(reference.SIZES))
         base, parts = self.table.modules(model_type)
         if path == "" and has_head:
             base = self.base
@@ -153,9 +157,14 @@ class Model:
     def expected(self, arrays):
         """{(plan, tp, rank, parameter): array}"""
         whole = self.convert(arrays)
-        return {(plan, tp, rank, name): reference.cut(reference.style_of(self.plans[plan], name), name, array, rank, tp)
+        return {(plan, tp, rank, name): reference.cut(self.style(plan, name), name, array, rank, tp)
                 for plan in (("tp", "ep") if self.has_ep else ("tp",)) for tp in PLANS[plan] for rank in range(tp)
                 for name, array in whole.items()}
+
+    def style(self, plan, name):
+        """A checkpoint of the base model alone lacks its path."""
+        found = reference.style_of(self.plans[plan], name)
+        return reference.style_of(self.plans[plan], join(self.base, name)) if found is None else found
 
 
 def parameters_of(rule_name, plans):
