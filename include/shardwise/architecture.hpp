@@ -26,6 +26,24 @@ class Architecture {
     /// From text; @p origin is how errors call it.
     static Architecture parse(std::string const& json, std::string const& origin);
 
+    /// Makes an architecture known to load() and for_config(), to parts and to `use`.
+    /// @throws Error input for a family, model type or class that is known already, naming both files, unless
+    ///         @p overwrite says that the new one is to take its place.
+    static void add(std::string const& json, std::string const& origin, bool overwrite = false);
+
+    /// This architecture and a file of more rules, in the same format: its transforms run before all others, and its
+    /// plans, heads and ties take the place of those they name. Several such files run in the order they are put.
+    Architecture with_rules(std::string const& json, std::string const& origin) const;
+
+    /// Everything that makes it this architecture, for restore(), possibly by another program at another time. What its
+    /// parts and `use` refer to is not in it.
+    std::string describe() const;
+
+    /// @param description what describe() gave.
+    /// @param origin how errors call it.
+    /// @throws Error input naming @p origin, the key and what was expected.
+    static Architecture restore(std::string const& description, std::string const& origin);
+
     /// Every model type that load() knows, sorted.
     static std::vector<std::string> known_model_types();
 
@@ -34,12 +52,18 @@ class Architecture {
     /// Names of its parallel plans, sorted; "tp" is the default one.
     std::vector<std::string> plans() const;
 
-    ArchitectureData const& data() const noexcept { return *data_; }
+    /// Its rules as far as they are known without a checkpoint.
+    ArchitectureData const& data() const noexcept;
+
+    /// Its rules for a model: those of the parts that @p config_json (Catalog::config_json()) asks for included.
+    std::shared_ptr<ArchitectureData const> data_for(std::string const& config_json) const;
 
    private:
-    explicit Architecture(std::shared_ptr<ArchitectureData const> data) : data_(std::move(data)) {}
+    struct Content;
 
-    std::shared_ptr<ArchitectureData const> data_;
+    explicit Architecture(std::shared_ptr<Content const> content);
+
+    std::shared_ptr<Content const> content_;
 };
 
 }  // namespace shardwise

@@ -13,6 +13,7 @@
 #include <shardwise/architecture.hpp>
 #include <shardwise/catalog.hpp>
 #include <shardwise/dtype.hpp>
+#include <shardwise/expectation.hpp>
 #include <shardwise/mesh.hpp>
 #include <shardwise/placement.hpp>
 #include <shardwise/shape.hpp>
@@ -205,7 +206,7 @@ struct PlanOptions {
     std::string plan = "tp";
     bool replicate_kv_heads = false;
     bool strict_divisible = false;
-    std::string expect;   ///< file that states the parameters wanted (--expect); empty: what the architecture states
+    Expectation expected; ///< the parameters wanted, others are left out; empty: those that the architecture states
     bool strict = false;  ///< refuse a checkpoint whose parameters differ from those expected
     std::vector<std::string> include;
     std::vector<std::string> exclude;

@@ -9,6 +9,7 @@
 
 #include "io/file_access.hpp"
 #include "report/plan_report.hpp"
+#include "util/file.hpp"
 
 namespace shardwise::cli {
 namespace {
@@ -29,8 +30,11 @@ std::vector<FileFacts> facts_for_plan(Catalog const& catalog, std::string const&
 
 }  // namespace
 
-Architecture choose_architecture(std::string const& name_or_file, Catalog const& catalog) {
-    return name_or_file.empty() ? Architecture::for_config(catalog.config_json()) : Architecture::load(name_or_file);
+Architecture chosen_architecture(Options const& options, Catalog const& catalog) {
+    auto architecture = options.architecture.empty() ? Architecture::for_config(catalog.config_json())
+                                                     : Architecture::load(options.architecture);
+    for (auto const& file : options.rules) { architecture = architecture.with_rules(read_text(file), file); }
+    return architecture;
 }
 
 void run_inspect(Options const& options) {
@@ -40,7 +44,7 @@ void run_inspect(Options const& options) {
 
 void run_plan(Options const& options) {
     auto const catalog = Catalog::open(options.paths.front());
-    auto const architecture = choose_architecture(options.architecture, catalog);
+    auto const architecture = chosen_architecture(options, catalog);
     auto const facts = facts_for_plan(catalog, options.assume);
     std::vector<Plan> plans;
     auto const first = options.rank.value_or(0);

@@ -13,8 +13,8 @@
 
 namespace shardwise::cli {
 
-/// As --arch says, or config.json if that is not given.
-Architecture choose_architecture(std::string const& name_or_file, Catalog const& catalog);
+/// The architecture that the options or the checkpoint name, with the user's own rules.
+Architecture chosen_architecture(Options const& options, Catalog const& catalog);
 
 void run_inspect(Options const& options);
 void run_plan(Options const& options);

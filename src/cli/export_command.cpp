@@ -44,7 +44,7 @@ void run_convert(Options const& options) {
     report("converted", options.out, true, [&] {
         auto const catalog = Catalog::open(options.paths.front());
         for (auto const& warning : catalog.warnings()) { fmt::print(stderr, "shardwise: warning: {}\n", warning); }
-        return convert_checkpoint(catalog, choose_architecture(options.architecture, catalog), options.out,
+        return convert_checkpoint(catalog, chosen_architecture(options, catalog), options.out,
                                   options.writing);
     });
 }

@@ -108,7 +108,7 @@ Catalog LoadRun::open_checkpoint(Lap& lap) {
 Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files) {
     Plan plan;
     together(context.communicator(), [&] {
-        architecture = choose_architecture(options.architecture, catalog);
+        architecture = chosen_architecture(options, catalog);
         plan = make_plan(catalog, *architecture, options.plan, context.rank(), files);
     });
     warn(context, plan.warnings);

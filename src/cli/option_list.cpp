@@ -35,6 +35,9 @@ po::options_description mapping_options() {
          "ranks among which experts are dealt: a multiple of tp that divides fsdp * tp (default: as tp)")
         ("plan", text_of("NAME"), "named plan of the architecture, such as packed (default: ep with --ep, else tp)")
         ("arch", text_of("NAME|FILE"), kArchitectureHelp)
+        ("rules", po::value<std::vector<std::string>>()->composing()->value_name("FILE"),
+         "more rules, in the format of architecture files: their transforms run before the architecture's own, their "
+         "plans replace the rules they name (may be repeated)")
         ("kv-heads", text_of("cut|replicate", "cut"),
          "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
          "whole heads")

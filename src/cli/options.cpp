@@ -193,6 +193,7 @@ std::int64_t at_least_one(po::variables_map const& values, char const* option) {
 
 void read_plan_values(Options& options, po::variables_map const& values) {
     options.architecture = text(values, "arch");
+    options.rules = texts(values, "rules");
     auto& plan = options.plan;
     plan.mesh.tp = values.count("tp") > 0 ? at_least_one(values, "tp") : 0;
     plan.mesh.dp = at_least_one(values, "dp");
@@ -203,7 +204,7 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     plan.plan = values.count("plan") > 0 ? text(values, "plan") : has_ep ? "ep" : "tp";
     plan.replicate_kv_heads = choose<bool>(values, "kv-heads", {{"cut", false}, {"replicate", true}});
     plan.strict_divisible = values["strict-divisible"].as<bool>();
-    if (values.count("expect") > 0) { plan.expect = values["expect"].as<std::string>(); }
+    if (auto const file = text(values, "expect"); !file.empty()) { plan.expected = read_expectation(file); }
     plan.strict = values["strict"].as<bool>();
     plan.include = texts(values, "include");
     plan.exclude = texts(values, "exclude");

@@ -25,7 +25,8 @@ struct Options {
     bool as_json = false;
 
     // What to load and how it is cut; the mesh's tp is 0 until the world is known.
-    std::string architecture;  ///< name or file; empty: from config.json
+    std::string architecture;        ///< name or file; empty: from config.json
+    std::vector<std::string> rules;  ///< files of more rules
     PlanOptions plan;
     std::optional<std::int64_t> rank;  ///< plan: only this one
     std::string assume;                ///< plan: "cached" or "cold"; empty: look

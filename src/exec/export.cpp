@@ -49,8 +49,7 @@ Manifest share_manifest(std::string const& folder, Communicator& communicator) {
 Parameters parameters_of(Manifest const& manifest, std::string const& folder) {
     auto const& source = *manifest.source;
     auto const path = manifest_path(folder);
-    auto const architecture =
-        Architecture::parse(source.architecture, fmt::format("{}: {}", path, source.architecture_name));
+    auto const architecture = Architecture::restore(source.architecture, path);
     auto options = source.options;
     options.mesh = manifest.mesh;
     auto parameters = map_parameters(source.catalog, architecture, mapping_options(options));

@@ -3,99 +3,83 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <shardwise/error.hpp>
 
 #include "mapping/architecture_data.hpp"
-#include "mapping/embedded_configs.hpp"
+#include "mapping/architecture_library.hpp"
+#include "mapping/assembly.hpp"
 #include "mapping/model_config.hpp"
 #include "mapping/size_expression.hpp"
 #include "util/file.hpp"
+#include "util/json_reader.hpp"
 #include "util/suggest.hpp"
 
 namespace shardwise {
 namespace {
 
-constexpr std::string_view kLegacyFile = "legacy.json";
-
 [[noreturn]] void refuse(std::string text) { throw Error(Errc::input, std::move(text)); }
-
-ArchitectureData parse_built_in(EmbeddedConfig const& config) {
-    auto data = parse_architecture(std::string(config.json), std::string(config.name));
-    data.text = config.json;
-    data.is_built_in = true;
-    return data;
-}
-
-/// Every embedded architecture but the legacy renames, parsed once.
-std::vector<ArchitectureData> const& known_architectures() {
-    static std::vector<ArchitectureData> const known = [] {
-        std::vector<ArchitectureData> parsed;
-        for (auto const& config : embedded_configs()) {
-            if (config.name != kLegacyFile) { parsed.push_back(parse_built_in(config)); }
-        }
-        return parsed;
-    }();
-    return known;
-}
-
-/// The renames that come after every architecture's own.
-std::vector<Transform> legacy_transforms() {
-    for (auto const& config : embedded_configs()) {
-        if (config.name == kLegacyFile) { return parse_built_in(config).transforms; }
-    }
-    return {};
-}
-
-EmbeddedConfig const& embedded_file(std::string const& name) {
-    auto const configs = embedded_configs();
-    return *std::find_if(configs.begin(), configs.end(),
-                         [&](EmbeddedConfig const& config) { return config.name == name; });
-}
-
-/// With the legacy renames, which apply to every checkpoint.
-std::shared_ptr<ArchitectureData const> complete(ArchitectureData data) {
-    for (auto& transform : legacy_transforms()) { data.transforms.push_back(std::move(transform)); }
-    return std::make_shared<ArchitectureData const>(std::move(data));
-}
-
-bool contains(std::vector<std::string> const& list, std::string const& item) {
-    return std::find(list.begin(), list.end(), item) != list.end();
-}
-
-/// The known architecture that @p fits accepts; null if none does.
-template <class Predicate>
-ArchitectureData const* find_known(Predicate fits) {
-    auto const& known = known_architectures();
-    auto const found = std::find_if(known.begin(), known.end(), fits);
-    return found == known.end() ? nullptr : &*found;
-}
 
 [[noreturn]] void refuse_unknown(std::string const& what, std::string const& name) {
     auto const known = Architecture::known_model_types();
     auto const near = nearest(name, known);
     refuse(fmt::format(
         "{} '{}' is not known{}; --arch FILE takes a description of your own (format: configs/schema.json)", what, name,
-        near.empty() ? fmt::format(" (known: {})", fmt::join(known, ", "))
+        near.empty() ? fmt::format(" ({} model types are; shardwise --help lists them)", known.size())
                      : fmt::format(", the nearest known one is '{}'", near)));
 }
 
 bool is_file_name(std::string const& text) { return text.find('/') != std::string::npos || text.ends_with(".json"); }
 
+std::string file_name_of(std::string const& path) { return path.substr(path.rfind('/') + 1); }
+
+Description described_by(std::string json, std::string origin) {
+    return {std::make_shared<RuleText const>(RuleText{std::move(json), std::move(origin), false}), {}, false};
+}
+
 }  // namespace
 
+struct Architecture::Content {
+    AssemblyRequest request;
+    bool is_chosen_by_name = false;  ///< and so of any type and class that its file describes
+    std::string config_json;         ///< what `data` was assembled for
+    ArchitectureData data;
+
+    Content(AssemblyRequest asked, bool by_name, std::string config)
+        : request(std::move(asked)), is_chosen_by_name(by_name), config_json(std::move(config)) {
+        data = assemble_for(config_json);
+    }
+
+    ArchitectureData assemble_for(std::string const& json) const {
+        ModelConfig const config(json);
+        auto chosen = request;
+        auto& variant = chosen.description.variant;
+        if (is_chosen_by_name) {
+            if (variant.model_type.empty()) { variant.model_type = config.model_type(); }
+            if (variant.model_class.empty()) { variant.model_class = config.model_class(); }
+            auto const header = parse_architecture_header(chosen.description.text->json, {});
+            auto const& classes = header.model_classes;
+            chosen.description.is_of_class =
+                std::find(classes.begin(), classes.end(), variant.model_class) != classes.end();
+        }
+        return assemble(chosen, config);
+    }
+};
+
+Architecture::Architecture(std::shared_ptr<Content const> content) : content_(std::move(content)) {}
+
 Architecture Architecture::parse(std::string const& json, std::string const& origin) {
-    auto data = parse_architecture(json, origin);
-    data.text = json;
-    return Architecture(complete(std::move(data)));
+    auto const description = described_by(json, origin);
+    parse_description(description);  // refuses what is wrong in any variant
+    return Architecture(std::make_shared<Content>(AssemblyRequest{description, {}}, true, ""));
 }
 
 Architecture Architecture::load(std::string const& name_or_file) {
     if (is_file_name(name_or_file)) { return parse(read_text(name_or_file), name_or_file); }
-    auto const* found = find_known(
-        [&](auto const& data) { return data.family == name_or_file || contains(data.model_types, name_or_file); });
-    if (found == nullptr) { refuse_unknown("architecture", name_or_file); }
-    return Architecture(complete(parse_built_in(embedded_file(found->origin))));
+    auto found = ArchitectureLibrary::instance().find_name(name_or_file);
+    if (!found) { refuse_unknown("architecture", name_or_file); }
+    return Architecture(std::make_shared<Content>(AssemblyRequest{std::move(*found), {}}, true, ""));
 }
 
 Architecture Architecture::for_config(std::string const& config_json) {
@@ -103,46 +87,91 @@ Architecture Architecture::for_config(std::string const& config_json) {
         refuse("the checkpoint has no config.json to tell its architecture; name one with --arch");
     }
     ModelConfig const config(config_json);
-    auto const* found =
-        find_known([&](auto const& data) { return contains(data.model_classes, config.model_class()); });
-    if (found == nullptr) {
-        found = find_known([&](auto const& data) { return contains(data.model_types, config.model_type()); });
-    }
-    if (found == nullptr && config.model_type().empty()) {
+    auto found = ArchitectureLibrary::instance().find(config.model_class(), config.model_type());
+    if (!found && config.model_type().empty()) {
         refuse("config.json names no 'model_type'; name an architecture with --arch");
     }
-    if (found == nullptr) { refuse_unknown("config.json: model_type", config.model_type()); }
-    return Architecture(complete(parse_built_in(embedded_file(found->origin))));
+    if (!found) { refuse_unknown("config.json: model_type", config.model_type()); }
+    return Architecture(std::make_shared<Content>(AssemblyRequest{std::move(*found), {}}, false, config_json));
 }
 
-std::vector<std::string> Architecture::known_model_types() {
-    std::vector<std::string> types;
-    for (auto const& data : known_architectures()) {
-        types.insert(types.end(), data.model_types.begin(), data.model_types.end());
-    }
-    std::sort(types.begin(), types.end());
-    return types;
+Architecture Architecture::with_rules(std::string const& json, std::string const& origin) const {
+    auto request = content_->request;
+    request.rules.push_back({json, origin, false});
+    return Architecture(
+        std::make_shared<Content>(std::move(request), content_->is_chosen_by_name, content_->config_json));
 }
 
-std::string const& Architecture::family() const noexcept { return data_->family; }
+void Architecture::add(std::string const& json, std::string const& origin, bool overwrite) {
+    parse_description(described_by(json, origin));
+    ArchitectureLibrary::instance().add({json, origin, true}, overwrite);
+}
+
+std::string Architecture::describe() const {
+    auto const file = [](RuleText const& text) {
+        return nlohmann::json{{"name", file_name_of(text.origin)}, {"text", text.json}, {"is_shared", text.is_shared}};
+    };
+    auto const& [description, rules] = content_->request;
+    nlohmann::json json = {{"file", file(*description.text)},
+                           {"model_type", description.variant.model_type},
+                           {"model_class", description.variant.model_class},
+                           {"is_of_class", description.is_of_class},
+                           {"is_chosen_by_name", content_->is_chosen_by_name},
+                           {"rules", nlohmann::json::array()}};
+    for (auto const& text : rules) { json["rules"].push_back(file(text)); }
+    return json.dump();
+}
+
+Architecture Architecture::restore(std::string const& description, std::string const& origin) {
+    auto const document = parse_json(description, origin);
+    JsonReader const json(document, origin);
+    auto const file = [&](JsonReader const& value) {
+        return RuleText{value["text"].text(), fmt::format("{}: {}", origin, value["name"].text()),
+                        value["is_shared"].boolean()};
+    };
+    AssemblyRequest request;
+    request.description = {std::make_shared<RuleText const>(file(json["file"])),
+                           {json["model_type"].text(), json["model_class"].text()},
+                           json["is_of_class"].boolean()};
+    for (auto const& rules : json["rules"].array()) { request.rules.push_back(file(rules)); }
+    return Architecture(std::make_shared<Content>(std::move(request), json["is_chosen_by_name"].boolean(), ""));
+}
+
+std::vector<std::string> Architecture::known_model_types() { return ArchitectureLibrary::instance().model_types(); }
+
+std::string const& Architecture::family() const noexcept { return content_->data.family; }
 
 std::vector<std::string> Architecture::plans() const {
     std::vector<std::string> names;
-    for (auto const& [name, plan] : data_->plans) { names.push_back(name); }
+    for (auto const& [name, plan] : content_->data.plans) { names.push_back(name); }
     return names;
 }
 
-SizeLookup size_lookup(ArchitectureData const& data, ModelConfig const& config) {
-    return [&data, &config](std::string const& expression) {
+ArchitectureData const& Architecture::data() const noexcept { return content_->data; }
+
+std::shared_ptr<ArchitectureData const> Architecture::data_for(std::string const& config_json) const {
+    if (config_json == content_->config_json) { return {content_, &content_->data}; }
+    return std::make_shared<ArchitectureData const>(content_->assemble_for(config_json));
+}
+
+ModelConfig const& sub_config(ModelConfig const& config, std::vector<std::string> const& path) {
+    auto const* own = &config;
+    for (auto const& name : path) { own = &own->sub(name); }
+    return *own;
+}
+
+SizeLookup size_lookup(Component const& component, ModelConfig const& config) {
+    auto const* const own = &sub_config(config, component.config);
+    return [&component, own](std::string const& expression) {
         constexpr int kMaxNesting = 16;
         int nesting = 0;
         std::function<std::int64_t(std::string const&)> value_of = [&](std::string const& name) -> std::int64_t {
-            if (auto const stated = config.size(name)) { return *stated; }
-            auto const derived = data.sizes.find(name);
-            if (derived == data.sizes.end()) {
-                refuse(fmt::format("config.json has no whole number '{}', which {} needs", name, data.origin));
+            if (auto const stated = own->size(name)) { return *stated; }
+            auto const derived = component.sizes.find(name);
+            if (derived == component.sizes.end()) {
+                refuse(fmt::format("config.json has no whole number '{}', which {} needs", name, component.origin));
             }
-            if (++nesting > kMaxNesting) { refuse(fmt::format("{}: sizes.{}: defined by itself", data.origin, name)); }
+            if (++nesting > kMaxNesting) { refuse(fmt::format("{}: sizes.{}: defined by itself", component.origin, name)); }
             auto const value = evaluate_size(derived->second, value_of);
             --nesting;
             return value;
@@ -158,35 +187,41 @@ bool is_within(std::string const& name, std::string const& module) {
     return name.starts_with(module) && (name.size() == module.size() || name[module.size()] == '.');
 }
 
-void inherit(std::map<std::string, PlacementRule>& rules, std::map<std::string, PlacementRule> const& inherited) {
+}  // namespace
+
+void inherit_rules(std::map<std::string, PlacementRule>& rules, std::map<std::string, PlacementRule> const& below) {
     auto const own = rules;
-    for (auto const& [name, rule] : inherited) {
+    for (auto const& [name, rule] : below) {
         bool const is_replaced = std::any_of(
             own.begin(), own.end(), [&inner = name](auto const& entry) { return is_within(inner, entry.first); });
         if (!is_replaced) { rules.emplace(name, rule); }
     }
 }
 
-}  // namespace
+ParallelPlan const& plan_of(ArchitectureData const& data, std::string const& name) {
+    auto const found = data.plans.find(name);
+    if (found != data.plans.end()) { return found->second; }
+    std::vector<std::string> names;
+    for (auto const& [known, plan] : data.plans) { names.push_back(known); }
+    refuse(fmt::format("{} has no plan '{}'; it has {}", data.components.front().origin, name,
+                       fmt::join(names, ", ")));
+}
 
 ParallelPlan flatten_plan(ArchitectureData const& data, std::string const& name) {
-    auto const found = data.plans.find(name);
-    if (found == data.plans.end()) {
-        std::vector<std::string> names;
-        for (auto const& [known, plan] : data.plans) { names.push_back(known); }
-        refuse(fmt::format("{} has no plan '{}'; it has {}", data.origin, name, fmt::join(names, ", ")));
-    }
-    ParallelPlan flat = found->second;
+    ParallelPlan flat = plan_of(data, name);
     if (flat.extends.empty()) {
         // The embedding is cut with the layers, as in the reference, whose plans do not spell it out.
         if (!flat.base.empty()) {
-            flat.base.try_emplace(std::string(kEmbeddingModule), PlacementRule{Cut::first, 0, {}});
+            PlacementRule rule;
+            rule.cut = Cut::first;
+            rule.is_implicit = true;
+            flat.base.try_emplace(std::string(kEmbeddingModule), rule);
         }
         return flat;
     }
     auto const extended = flatten_plan(data, flat.extends);
-    inherit(flat.base, extended.base);
-    inherit(flat.head, extended.head);
+    inherit_rules(flat.base, extended.base);
+    inherit_rules(flat.head, extended.head);
     return flat;
 }
 

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -48,12 +50,12 @@ Transform parse_prefix_rule(JsonReader const& rule, bool adds) {
     auto const source = adds ? fmt::format("^{}(?!{}\\.)(.+)", escaped(within), escaped(prefix))
                              : fmt::format("^{}{}\\.(.+)", escaped(within), escaped(prefix));
     auto target = adds ? fmt::format("{}{}.\\1", within, prefix) : fmt::format("{}\\1", within);
-    return {Transform::Kind::rename, Pattern({source}), {std::move(target)}, {}, 0, {}};
+    return {Transform::Kind::rename, Pattern({source}), {std::move(target)}, {}, 0, {}, 0};
 }
 
 Transform parse_converter(JsonReader const& rule) {
     rule.allow_only({"convert", "to", "ops", "scope"});
-    Transform transform{Transform::Kind::convert, pattern_of(rule["convert"]), normalized_targets(rule), {}, 0, {}};
+    Transform transform{Transform::Kind::convert, pattern_of(rule["convert"]), normalized_targets(rule), {}, 0, {}, 0};
     for (auto const& op : rule["ops"].array()) { transform.operations.push_back(parse_operation(op)); }
     if (transform.operations.empty()) {
         rule["ops"].refuse("a converter needs at least one operation; use 'rename' for names alone");
@@ -71,7 +73,7 @@ Transform parse_rename(JsonReader const& rule, std::string const& kind) {
     } else {
         rule.allow_only({kind, "to", "scope"});
     }
-    Transform transform{Transform::Kind::rename, pattern_of(rule[kind]), normalized_targets(rule), {}, 0, {}};
+    Transform transform{Transform::Kind::rename, pattern_of(rule[kind]), normalized_targets(rule), {}, 0, {}, 0};
     if (kind == "rename_group") {
         transform.kind = Transform::Kind::group_rename;
         if (transform.targets.size() != transform.pattern.sources().size()) {
@@ -95,7 +97,8 @@ Transform parse_transform(JsonReader const& rule) {
         }
         if (rule.find("add_prefix")) { return parse_prefix_rule(rule, true); }
         if (rule.find("remove_prefix")) { return parse_prefix_rule(rule, false); }
-        rule.refuse("expected one of the keys convert, rename, rename_group, rename_offset, add_prefix, remove_prefix");
+        rule.refuse(
+            "expected one of the keys convert, rename, rename_group, rename_offset, add_prefix, remove_prefix, use");
     }();
     if (auto const scope = rule.find("scope")) { transform.scope = scope->text(); }
     return transform;
@@ -234,22 +237,72 @@ void check_extensions(JsonReader const& where, std::map<std::string, ParallelPla
     }
 }
 
-}  // namespace
+std::vector<Transform> parse_transforms(JsonReader const& document, UsedTransforms const& used) {
+    std::vector<Transform> transforms;
+    auto const rules = document.find("transforms");
+    if (!rules) { return transforms; }
+    for (auto const& rule : rules->array()) {
+        auto const use = rule.find("use");
+        if (!use) {
+            transforms.push_back(parse_transform(rule));
+            continue;
+        }
+        rule.allow_only({"use"});
+        if (!used) { use->refuse("nothing is known here that could be used"); }
+        try {
+            auto more = used(use->text());
+            std::move(more.begin(), more.end(), std::back_inserter(transforms));
+        } catch (Error const& error) { use->refuse(fmt::format("'{}': {}", use->text(), error.what())); }
+    }
+    return transforms;
+}
 
-ArchitectureData parse_architecture(std::string const& json, std::string const& origin) {
-    auto const parsed = parse_json(json, origin);
-    JsonReader const document(parsed, origin);
-    document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore",
-                         "tied", "heads", "parameters", "ignore_missing", "transforms", "plans", "pipeline"});
+std::vector<Part> parse_parts(JsonReader const& document) {
+    std::vector<Part> parts;
+    auto const object = document.find("parts");
+    if (!object) { return parts; }
+    for (auto const& [module, value] : object->members()) {
+        value.allow_only({"config", "model_type", "head"});
+        auto const model_type = value.find("model_type");
+        parts.push_back({module, value["config"].texts(), model_type ? model_type->text() : std::string(),
+                         parse_flag(value, "head")});
+    }
+    return parts;
+}
+
+KeepInFp32 parse_keep_in_fp32(JsonReader const& document) {
+    auto const lists = document.find("keep_in_fp32");
+    if (!lists) { return {}; }
+    lists->allow_only({"float16", "float16_and_bfloat16"});
+    return {optional_texts(*lists, "float16"), optional_texts(*lists, "float16_and_bfloat16")};
+}
+
+std::vector<IgnoreRule> parse_ignore(JsonReader const& document) {
+    auto const patterns = document.find("ignore");
+    if (!patterns) { return {}; }
+    if (!patterns->texts().empty()) { pattern_of(*patterns); }  // only to refuse what is no pattern
+    std::vector<IgnoreRule> rules;
+    for (auto& pattern : patterns->texts()) { rules.push_back({std::move(pattern), {}, {}}); }
+    return rules;
+}
+
+ArchitectureData parse_document(JsonReader const& document, UsedTransforms const& used) {
+    document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "base_class", "parts",
+                         "sizes", "ignore", "tied", "keep_in_fp32", "heads", "parameters", "ignore_missing", "transforms",
+                         "plans", "pipeline", "variants"});
     ArchitectureData data;
-    data.origin = origin;
+    auto& component = data.components.emplace_back();
+    component.origin = document.path();
     data.family = document["family"].text();
     data.model_types = document["model_types"].texts();
     data.model_classes = optional_texts(document, "model_classes");
-    data.ignore = optional_texts(document, "ignore");
+    data.ignore = parse_ignore(document);
     if (auto const base = document.find("base")) { data.base = base->text(); }
-    if (auto const sizes = document.find("sizes")) { data.sizes = sizes->text_members(); }
+    if (auto const base_class = document.find("base_class")) { data.base_class = base_class->text(); }
+    data.parts = parse_parts(document);
+    if (auto const sizes = document.find("sizes")) { component.sizes = sizes->text_members(); }
     if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }
+    data.keep_in_fp32 = parse_keep_in_fp32(document);
     data.heads = parse_head_lists(document);
     data.ignore_missing = optional_texts(document, "ignore_missing");
     if (auto const parameters = document.find("parameters")) {
@@ -258,12 +311,73 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
         }
     }
     if (auto const pipeline = document.find("pipeline")) { data.pipeline = parse_pipeline(*pipeline); }
-    if (auto const transforms = document.find("transforms")) {
-        for (auto const& rule : transforms->array()) { data.transforms.push_back(parse_transform(rule)); }
-    }
+    data.transforms = parse_transforms(document, used);
     for (auto const& [name, plan] : document["plans"].members()) { data.plans.emplace(name, parse_plan(plan)); }
     check_extensions(document["plans"], data.plans);
     return data;
+}
+
+/// Key of the variant that holds for each name that has one. A key is one name or several, as in "A, B": each must be
+/// one of the types or classes that the file describes.
+std::map<std::string, std::string> variant_keys(JsonReader const& document) {
+    auto const variants = document.find("variants");
+    if (!variants) { return {}; }
+    auto described = document["model_types"].texts();
+    auto const classes = optional_texts(document, "model_classes");
+    described.insert(described.end(), classes.begin(), classes.end());
+    std::map<std::string, std::string> keys;
+    for (auto const& [key, variant] : variants->members()) {
+        variant.allow_only({"about", "base", "base_class", "parts", "sizes", "ignore", "tied", "keep_in_fp32", "heads",
+                            "transforms", "plans"});
+        for (std::string_view rest = key; !rest.empty();) {
+            auto const name = std::string(rest.substr(0, rest.find(", ")));
+            rest.remove_prefix(std::min(name.size() + 2, rest.size()));
+            if (std::find(described.begin(), described.end(), name) == described.end()) {
+                variant.refuse(fmt::format("'{}' is neither among the file's model_types nor its model_classes", name));
+            }
+            if (!keys.emplace(name, key).second) { variant.refuse(fmt::format("'{}' has another variant", name)); }
+        }
+    }
+    return keys;
+}
+
+/// The document with the keys of some of its variants in place of its own, and what errors call that.
+std::pair<nlohmann::json, std::string> with_variants(nlohmann::json document, std::string const& origin,
+                                                     std::vector<std::string> const& keys) {
+    std::string called = origin;
+    for (auto const& key : keys) {
+        auto const variant = document["variants"][key];
+        document.update(variant);
+        called += fmt::format(" ({})", key);
+    }
+    return {std::move(document), std::move(called)};
+}
+
+}  // namespace
+
+ArchitectureHeader parse_architecture_header(std::string const& json, std::string const& origin) {
+    auto const parsed = parse_json(json, origin);
+    JsonReader const document(parsed, origin);
+    return {document["family"].text(), document["model_types"].texts(), optional_texts(document, "model_classes")};
+}
+
+ArchitectureData parse_architecture(std::string const& json, std::string const& origin, Variant const& variant,
+                                    UsedTransforms const& used) {
+    auto const parsed = parse_json(json, origin);
+    JsonReader const document(parsed, origin);
+    auto const variants = variant_keys(document);
+    auto const parse = [&](std::vector<std::string> const& keys) {
+        auto const [merged, called] = with_variants(parsed, origin, keys);
+        return parse_document(JsonReader(merged, called), used);
+    };
+    std::vector<std::string> chosen;
+    for (auto const& name : {variant.model_type, variant.model_class}) {
+        if (auto const found = variants.find(name); found != variants.end()) { chosen.push_back(found->second); }
+    }
+    if (variant.model_type.empty() && variant.model_class.empty()) {
+        for (auto const& [name, key] : variants) { parse({key}); }  // only to refuse what is wrong in them
+    }
+    return parse(chosen);
 }
 
 }  // namespace shardwise

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
 
+#include "mapping/model_config.hpp"
 #include "util/natural_order.hpp"
 
 namespace shardwise {
@@ -27,17 +29,41 @@ struct Entry {
     std::vector<std::vector<Collected>> by_source;
 };
 
-std::vector<std::uint32_t> wanted_tensors(Catalog const& catalog, std::vector<std::string> const& ignore) {
-    std::vector<std::uint32_t> wanted;
-    if (ignore.empty()) {
-        for (std::uint32_t i = 0; i < catalog.tensors().size(); ++i) { wanted.push_back(i); }
-        return wanted;
+/// The patterns of tensors that are no parameters, those of one scope together.
+class Ignored {
+   public:
+    Ignored(std::vector<IgnoreRule> const& rules, std::string_view base) : base_(base) {
+        std::map<std::pair<std::optional<std::string>, std::string>, std::vector<std::string>> by_scope;
+        for (auto const& rule : rules) { by_scope[{rule.scope, rule.base}].push_back(rule.pattern); }
+        for (auto& [where, patterns] : by_scope) {
+            groups_.push_back({where.first, where.second, Pattern(std::move(patterns))});
+        }
     }
-    Pattern const ignored(ignore);
-    for (std::uint32_t i = 0; i < catalog.tensors().size(); ++i) {
-        if (!ignored.find(catalog.tensors()[i].name)) { wanted.push_back(i); }
+
+    bool contains(std::string_view name) const {
+        return std::any_of(groups_.begin(), groups_.end(), [&](Group const& group) {
+            auto const scoped = enter_scope(name, group.scope, base_);
+            if (!scoped) { return false; }
+            return group.base.empty() ? group.pattern.find(scoped->rest).has_value()
+                                      : group.pattern.find(fmt::format("{}.{}", group.base, scoped->rest)).has_value();
+        });
     }
-    return wanted;
+
+   private:
+    struct Group {
+        std::optional<std::string> scope;
+        std::string base;  ///< expected in front of names in the scope
+        Pattern pattern;
+    };
+
+    std::string base_;
+    std::vector<Group> groups_;
+};
+
+/// How errors call a rule.
+std::string told(Transform const& transform, ArchitectureData const& architecture) {
+    return fmt::format("the rule for '{}' of {}", fmt::join(transform.pattern.sources(), "', '"),
+                       architecture.components[transform.component].origin);
 }
 
 /// Orders a bucket by the numbers in its names and checks that they run from 0 without gap: the number is the place in
@@ -101,8 +127,8 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
     return buckets;
 }
 
-std::vector<NamedExpression> convert_entry(Entry entry, Transform const& transform, Catalog const& catalog,
-                                           SizeLookup const& size_of) {
+std::vector<NamedExpression> convert_entry(Entry entry, std::size_t index, Transform const& transform,
+                                           Catalog const& catalog, SizeLookup const& size_of) {
     auto const hit = entry.hit;
     auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog),
                                     transform.targets, size_of);
@@ -111,52 +137,71 @@ std::vector<NamedExpression> convert_entry(Entry entry, Transform const& transfo
         if (bucket.tensors.size() != 1) {
             refuse(fmt::format("the rule leaves {} tensors for '{}'", bucket.tensors.size(), bucket.key));
         }
-        outputs.push_back({output_name(hit, bucket.key), std::move(bucket.tensors.front())});
+        outputs.push_back({output_name(hit, bucket.key), std::move(bucket.tensors.front()), index});
     }
     return outputs;
 }
 
-void check_single_source(std::vector<NamedExpression> const& parameters, Catalog const& catalog) {
+void check_single_source(std::vector<NamedExpression> const& parameters, Catalog const& catalog,
+                         ArchitectureData const& architecture) {
     auto const twice = std::adjacent_find(parameters.begin(), parameters.end(),
                                           [](auto const& a, auto const& b) { return a.name == b.name; });
     if (twice == parameters.end()) { return; }
-    refuse(fmt::format("parameter {} has two sources: {} and {}", twice->name, to_string(twice->value, catalog),
-                       to_string(std::next(twice)->value, catalog)));
+    auto const source = [&](NamedExpression const& parameter) {
+        auto const text = to_string(parameter.value, catalog);
+        return parameter.transform
+                   ? fmt::format("{} by {}", text, told(architecture.transforms[*parameter.transform], architecture))
+                   : text;
+    };
+    refuse(fmt::format("parameter {} has two sources: {} and {}", twice->name, source(*twice),
+                       source(*std::next(twice))));
+}
+
+/// The name that is looked at to tell whether a stored tensor is a parameter: that of the first thing made of it.
+std::string parameter_name(MappedName const& mapped, ArchitectureData const& architecture) {
+    if (!mapped.converter) { return mapped.name; }
+    return output_name(*mapped.converter, architecture.transforms[mapped.converter->transform].targets.front());
 }
 
 }  // namespace
 
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
-                                     SizeLookup const& size_of) {
-    auto const wanted = wanted_tensors(catalog, architecture.ignore);
+                                     ModelConfig const& config, NameSet const& model_names) {
     std::vector<std::string> names;
-    names.reserve(wanted.size());
-    for (auto const tensor : wanted) { names.push_back(catalog.tensors()[tensor].name); }
-    auto mapped = map_names(architecture.transforms, std::move(names), architecture.base);
+    names.reserve(catalog.tensors().size());
+    for (auto const& tensor : catalog.tensors()) { names.push_back(tensor.name); }
+    auto mapped = map_names(architecture.transforms, std::move(names), architecture.base, model_names);
 
+    Ignored const ignored(architecture.ignore, architecture.base);
     std::vector<NamedExpression> parameters;
     std::map<std::pair<std::string, std::size_t>, Entry> entries;
-    for (std::size_t i = 0; i < mapped.size(); ++i) {
-        auto& [name, hit] = mapped[i];
+    for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
+        auto& [name, hit] = mapped[tensor];
+        auto output = parameter_name(mapped[tensor], architecture);
+        if (ignored.contains(output) && !model_names.contains(output)) { continue; }
         if (!hit) {
-            parameters.push_back({std::move(name), stored(wanted[i], catalog.tensors()[wanted[i]])});
+            parameters.push_back({std::move(name), stored(tensor, catalog.tensors()[tensor]), std::nullopt});
             continue;
         }
         auto const& transform = architecture.transforms[hit->transform];
-        auto& entry = entries[{output_name(*hit, transform.targets.front()), hit->transform}];
+        auto& entry = entries[{std::move(output), hit->transform}];
         entry.by_source.resize(transform.pattern.sources().size());
-        entry.by_source[hit->source].push_back({wanted[i], hit->star});
+        entry.by_source[hit->source].push_back({tensor, hit->star});
         entry.hit = std::move(*hit);
     }
     for (auto& [key, entry] : entries) {
+        auto const& transform = architecture.transforms[key.second];
         try {
-            auto outputs = convert_entry(std::move(entry), architecture.transforms[key.second], catalog, size_of);
+            auto const size_of = size_lookup(architecture.components[transform.component], config);
+            auto outputs = convert_entry(std::move(entry), key.second, transform, catalog, size_of);
             std::move(outputs.begin(), outputs.end(), std::back_inserter(parameters));
-        } catch (Error const& error) { throw error.while_(fmt::format("making {}", key.first)); }
+        } catch (Error const& error) {
+            throw error.while_(fmt::format("making {} by {}", key.first, told(transform, architecture)));
+        }
     }
     std::sort(parameters.begin(), parameters.end(),
               [](auto const& a, auto const& b) { return natural_name_less(a.name, b.name); });
-    check_single_source(parameters, catalog);
+    check_single_source(parameters, catalog, architecture);
     return parameters;
 }
 

@@ -2,6 +2,8 @@
 /// Stored tensors grouped by the rule that takes them, and each group's operations run on expressions.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,11 +18,14 @@ namespace shardwise {
 struct NamedExpression {
     std::string name;
     Expression value;
+    std::optional<std::size_t> transform;  ///< the converter that made it
 };
 
 /// Renames and converts every tensor of @p catalog that is not ignored; in natural order of names.
+/// @param config the checkpoint's, in which operations look up their sizes.
+/// @param model_names the parameters of the model, where they are known (see map_names).
 /// @throws Error input: two sources for one name, a missing source or expert, operations that do not fit.
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
-                                     SizeLookup const& size_of);
+                                     ModelConfig const& config, NameSet const& model_names = {});
 
 }  // namespace shardwise

@@ -76,18 +76,33 @@ std::optional<Shape> shape_of(ParameterPattern const& pattern, SizeLookup const&
 }  // namespace
 
 Expectation read_expectation(std::string const& path) {
-    Expectation expectation;
     if (path.ends_with(".safetensors")) {
+        Expectation expectation;
         for (auto const& tensor : read_file_header(path).tensors) {
             expectation.emplace(tensor.name, ExpectedParameter{tensor.dtype, tensor.shape});
         }
         return expectation;
     }
-    auto const document = parse_json(read_text(path), path);
-    for (auto const& [name, value] : JsonReader(document, path).members()) {
+    return parse_expectation(read_text(path), path);
+}
+
+Expectation parse_expectation(std::string const& json, std::string const& origin) {
+    Expectation expectation;
+    auto const document = parse_json(json, origin);
+    for (auto const& [name, value] : JsonReader(document, origin).members()) {
         if (name != "__metadata__") { expectation.emplace(name, read_parameter(value)); }
     }
     return expectation;
+}
+
+std::string to_json(Expectation const& expectation) {
+    auto json = nlohmann::json::object();
+    for (auto const& [name, parameter] : expectation) {
+        auto& entry = json[name] = nlohmann::json::object();
+        if (parameter.dtype) { entry["dtype"] = to_string(*parameter.dtype); }
+        if (parameter.shape) { entry["shape"] = std::vector<std::int64_t>(parameter.shape->begin(), parameter.shape->end()); }
+    }
+    return json.dump();
 }
 
 std::vector<std::string> names_of_pattern(std::string const& pattern, SizeLookup const& size_of) {

@@ -1,17 +1,30 @@
 #include "mapping/model_config.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <shardwise/error.hpp>
 
 namespace shardwise {
+namespace {
 
-ModelConfig::ModelConfig(std::string const& json) {
-    if (json.empty()) { return; }
-    auto const document = nlohmann::json::parse(json, nullptr, false);
+/// Sub-configurations of sub-configurations: models have three levels, a file may be hostile.
+constexpr int kMaxDepth = 8;
+
+nlohmann::json parse_object(std::string const& json) {
+    if (json.empty()) { return nlohmann::json::object(); }
+    auto document = nlohmann::json::parse(json, nullptr, false);
     if (!document.is_object()) { throw Error(Errc::input, "config.json is not a JSON object"); }
+    return document;
+}
 
+}  // namespace
+
+ModelConfig::ModelConfig(std::string const& json) : ModelConfig(parse_object(json), 0) {}
+
+ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
     auto const take_sizes = [&](nlohmann::json const& object, std::string const& prefix) {
         for (auto const& [key, value] : object.items()) {
             if (value.is_number_integer()) { sizes_.emplace(prefix + key, value.get<std::int64_t>()); }
@@ -19,7 +32,11 @@ ModelConfig::ModelConfig(std::string const& json) {
     };
     take_sizes(document, "");
     for (auto const& [key, value] : document.items()) {
-        if (value.is_object()) { take_sizes(value, key + "."); }
+        if (!value.is_object()) { continue; }
+        take_sizes(value, key + ".");
+        if (depth == kMaxDepth) { continue; }
+        sub_names_.push_back(key);
+        subs_.push_back(ModelConfig(value, depth + 1));
     }
     if (auto const text = document.find("text_config"); text != document.end() && text->is_object()) {
         take_sizes(*text, "");
@@ -34,6 +51,11 @@ ModelConfig::ModelConfig(std::string const& json) {
     }
     auto const tie = document.find("tie_word_embeddings");
     unties_embeddings_ = tie != document.end() && tie->is_boolean() && !tie->get<bool>();
+}
+
+ModelConfig const& ModelConfig::sub(std::string const& name) const {
+    auto const found = std::find(sub_names_.begin(), sub_names_.end(), name);
+    return found == sub_names_.end() ? *this : subs_[static_cast<std::size_t>(found - sub_names_.begin())];
 }
 
 std::optional<std::int64_t> ModelConfig::size(std::string const& name) const {

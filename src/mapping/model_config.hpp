@@ -6,6 +6,9 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace shardwise {
 
@@ -30,11 +33,19 @@ class ModelConfig {
 
     std::optional<std::int64_t> size(std::string const& name) const;
 
+    /// The sub-configuration @p name ("text_config"), as a configuration of its own. Where there is none this one itself:
+    /// older files state the fields of a part beside those of the whole.
+    ModelConfig const& sub(std::string const& name) const;
+
    private:
+    ModelConfig(nlohmann::json const& document, int depth);
+
     std::string model_type_;
     std::string model_class_;
     bool unties_embeddings_ = false;
     std::map<std::string, std::int64_t> sizes_;
+    std::vector<std::string> sub_names_;
+    std::vector<ModelConfig> subs_;  ///< one a name
 };
 
 }  // namespace shardwise

@@ -10,11 +10,6 @@
 namespace shardwise {
 namespace {
 
-bool flag_of(JsonReader const& op, std::string const& key) {
-    auto const value = op.find(key);
-    return value && value->boolean();
-}
-
 std::string text_of(JsonReader const& op, std::string const& key, std::string fallback = {}) {
     auto const value = op.find(key);
     return value ? value->text() : std::move(fallback);
@@ -56,7 +51,7 @@ Operation parse_transpose(JsonReader const& op) {
 
 Operation parse_interleave(JsonReader const& op) {
     op.allow_only({"op", "dim", "inverse"});
-    return Interleave{parse_dim(op, "dim", 0), flag_of(op, "inverse")};
+    return Interleave{parse_dim(op, "dim", 0), parse_flag(op, "inverse")};
 }
 
 Operation parse_permute(JsonReader const& op) {
@@ -66,7 +61,7 @@ Operation parse_permute(JsonReader const& op) {
     permute.kv_heads = text_of(op, "kv_heads", permute.kv_heads);
     permute.names = optional_texts(op, "names");
     permute.kv_names = optional_texts(op, "kv_names");
-    permute.inverse = flag_of(op, "inverse");
+    permute.inverse = parse_flag(op, "inverse");
     return permute;
 }
 
@@ -134,6 +129,11 @@ std::size_t parse_dim(JsonReader const& object, std::string const& key, std::siz
 std::vector<std::string> optional_texts(JsonReader const& object, std::string const& key) {
     auto const value = object.find(key);
     return value ? value->texts() : std::vector<std::string>{};
+}
+
+bool parse_flag(JsonReader const& object, std::string const& key) {
+    auto const value = object.find(key);
+    return value && value->boolean();
 }
 
 Operation parse_operation(JsonReader const& op) {

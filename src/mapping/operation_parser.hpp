@@ -16,6 +16,9 @@ Operation parse_operation(JsonReader const& op);
 /// The dimension under @p key, or @p fallback.
 std::size_t parse_dim(JsonReader const& object, std::string const& key, std::size_t fallback);
 
+/// Whether the flag under @p key is set; not if it is left out.
+bool parse_flag(JsonReader const& object, std::string const& key);
+
 /// The texts under @p key; none if it is left out.
 std::vector<std::string> optional_texts(JsonReader const& object, std::string const& key);
 

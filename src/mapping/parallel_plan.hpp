@@ -50,6 +50,8 @@ struct PlacementRule {
     std::uint32_t dim = 0;       ///< packed and shard
     std::vector<Block> blocks;   ///< packed
     MeshAxis axis = MeshAxis::tp;  ///< tp or ep
+    std::size_t component = 0;   ///< index into ArchitectureData::components: whose sizes and heads are meant
+    bool is_implicit = false;    ///< stands in no file
 };
 
 /// The embedding, which is cut with the layers even where a plan does not name it.

@@ -59,14 +59,16 @@ Heads heads_of(ArchitectureData const& architecture, std::string_view name) {
 /// Collects which parameters have heads that lie on two ranks, once a kind of parameter.
 class CutHeads {
    public:
-    CutHeads(ModelConfig const& config, std::int64_t tp) : config_(config), tp_(tp) {}
+    explicit CutHeads(std::int64_t tp) : tp_(tp) {}
 
     /// @param heads what the parameter is made of, unless the rule says it block by block.
-    void look_at(std::string_view name, PlacementRule const& rule, Heads heads, Placement const& placement) {
+    /// @param config that of the part which the parameter belongs to.
+    void look_at(std::string_view name, PlacementRule const& rule, Heads heads, Placement const& placement,
+                 ModelConfig const& config) {
         if (placement.cuts.empty()) { return; }
         auto const& blocks = placement.cuts.front().blocks;
         for (std::size_t i = 0; i < blocks.size(); ++i) {
-            look_at(name, i < rule.blocks.size() ? rule.blocks[i].heads : heads, blocks[i]);
+            look_at(name, i < rule.blocks.size() ? rule.blocks[i].heads : heads, blocks[i], config);
         }
     }
 
@@ -78,12 +80,12 @@ class CutHeads {
     }
 
    private:
-    void look_at(std::string_view name, Heads heads, Placement::Block const& block) {
+    void look_at(std::string_view name, Heads heads, Placement::Block const& block, ModelConfig const& config) {
         if (heads == Heads::none || block.parts == 1) { return; }
-        auto const query = config_.size("num_attention_heads");
-        auto const count = heads == Heads::query                             ? query
-                           : config_.size("num_key_value_heads").has_value() ? config_.size("num_key_value_heads")
-                                                                             : query;
+        auto const query = config.size("num_attention_heads");
+        auto const count = heads == Heads::query                            ? query
+                           : config.size("num_key_value_heads").has_value() ? config.size("num_key_value_heads")
+                                                                            : query;
         if (!count || *count < 1 || block.size % *count != 0) { return; }
         auto const piece = ceil_div(block.size, block.parts);
         auto const head = block.size / *count;
@@ -91,7 +93,6 @@ class CutHeads {
         found_.insert(fmt::format("{} ({} heads of {}, pieces of {})", generalize(name), *count, head, piece));
     }
 
-    ModelConfig const& config_;
     std::int64_t tp_;
     std::set<std::string> found_;
 };
@@ -100,20 +101,23 @@ class CutHeads {
 /// Known architectures share their rules with models that lack a part, so this is for descriptions of one's own.
 std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan const& plan,
                                     std::string const& plan_name, std::set<std::string> names) {
-    if (data.is_built_in) { return {}; }
     for (auto const& [dependent, source] : data.tied) { names.insert({dependent, source}); }
     std::set<PlacementRule const*> used;
     for (auto const& name : names) { used.insert(find_in_plan(plan, data.base, name).rule); }
-    std::vector<std::string> idle;
+    std::map<std::string, std::vector<std::string>> idle;  ///< by file
     for (auto const* rules : {&plan.base, &plan.head}) {
         for (auto const& [name, rule] : *rules) {
-            bool const is_implicit = rules == &plan.base && name == kEmbeddingModule;
-            if (rule.cut != Cut::none && !is_implicit && !used.contains(&rule)) { idle.push_back(name); }
+            auto const& owner = data.components[rule.component];
+            if (owner.is_shared || rule.cut == Cut::none || rule.is_implicit || used.contains(&rule)) { continue; }
+            idle[owner.origin].push_back(name);
         }
     }
-    if (idle.empty()) { return {}; }
-    return {fmt::format("{}: no parameter fits these rules of plan {}, so they cut nothing: {}", data.origin, plan_name,
-                        fmt::join(idle, ", "))};
+    std::vector<std::string> warnings;
+    for (auto const& [origin, names_of_rules] : idle) {
+        warnings.push_back(fmt::format("{}: no parameter fits these rules of plan {}, so they cut nothing: {}", origin,
+                                       plan_name, fmt::join(names_of_rules, ", ")));
+    }
+    return warnings;
 }
 
 [[noreturn]] void refuse_uneven(Parameter const& parameter, std::uint32_t dim, std::int64_t parts) {
@@ -179,14 +183,20 @@ void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::st
 
 /// What the model is expected to have: by the user's word, else by the architecture's, as far as it says.
 Expectation expectation_for(ArchitectureData const& data, SizeLookup const& size_of, MappingOptions const& options) {
-    auto expectation =
-        options.expect.empty() ? expectation_of(data.parameters, size_of) : read_expectation(options.expect);
+    auto expectation = options.expected.empty() ? expectation_of(data.parameters, size_of) : options.expected;
     if (expectation.empty() && options.strict) {
         throw Error(Errc::input, fmt::format("--strict: nothing states the parameters of {}; name a file with --expect",
                                              data.family));
     }
     std::erase_if(expectation, [&](auto const& entry) { return !is_chosen(entry.first, options); });
     return expectation;
+}
+
+/// The names of the model's parameters, where the user says what they are.
+NameSet names_in(Expectation const& expected) {
+    NameSet names;
+    for (auto const& [name, parameter] : expected) { names.insert(name); }
+    return names;
 }
 
 /// Notes what differs from the expectation. What the user does not expect is not loaded; what only the architecture
@@ -201,42 +211,46 @@ void compare_with(Expectation const& expectation, Parameters& parameters, Archit
         throw Error(Errc::input, fmt::format("--strict: {}", fmt::join(found, "; ")));
     }
     parameters.warnings.insert(parameters.warnings.end(), found.begin(), found.end());
-    if (options.expect.empty()) { return; }
+    if (options.expected.empty()) { return; }
     std::set<std::string> const unexpected(differences.unexpected.begin(), differences.unexpected.end());
     std::erase_if(parameters.list, [&](Parameter const& parameter) { return unexpected.contains(parameter.name); });
     if (parameters.list.empty()) {
-        throw Error(Errc::input, fmt::format("{} expects none of the checkpoint's parameters", options.expect));
+        throw Error(Errc::input, "none of the checkpoint's parameters is expected");
     }
 }
 
 }  // namespace
 
 Parameters map_parameters(Catalog const& catalog, Architecture const& architecture, MappingOptions const& options) {
-    auto const& data = architecture.data();
     auto const& mesh = options.mesh;
     check(mesh);
+    auto const assembled = architecture.data_for(catalog.config_json());
+    auto const& data = *assembled;
     ModelConfig const config(catalog.config_json());
-    auto const size_of = size_lookup(data, config);
-    auto const plan = flatten_plan(data, options.plan);
+    auto const& plan = plan_of(data, options.plan);
+    std::vector<SizeLookup> sizes;
+    for (auto const& component : data.components) { sizes.push_back(size_lookup(component, config)); }
 
-    auto named = convert(catalog, data, size_of);
+    auto const expectation = expectation_for(data, sizes.front(), options);
+    auto named = convert(catalog, data, config, names_in(options.expected));
     std::vector<std::string> names;
     for (auto const& parameter : named) { names.push_back(parameter.name); }
     std::set<std::string> const stored(names.begin(), names.end());
     Pipeline const pipeline(data.pipeline, data.base, mesh.pp, config.size("num_hidden_layers"), names);
     keep_chosen(named, options);
     Parameters result;
-    CutHeads cut_heads(config, mesh.tp);
+    CutHeads cut_heads(mesh.tp);
     std::set<std::string> expert_warnings;
-    for (auto& [name, value] : named) {
+    for (auto& [name, value, transform] : named) {
         Parameter parameter{std::move(name), {}, std::move(value), {}};
         auto const match = find_in_plan(plan, data.base, parameter.name);
         auto const rule = match.rule == nullptr ? PlacementRule{} : *match.rule;
         try {
             auto const heads = heads_of(data, match.name);
-            parameter.placement =
-                place(rule, parameter.name, parameter.value.shape, {mesh, options.kv_heads, heads, size_of});
-            cut_heads.look_at(match.name, rule, heads, parameter.placement);
+            parameter.placement = place(rule, parameter.name, parameter.value.shape,
+                                        {mesh, options.kv_heads, heads, sizes[rule.component]});
+            cut_heads.look_at(match.name, rule, heads, parameter.placement,
+                              sub_config(config, data.components[rule.component].config));
         } catch (Error const& error) { throw error.while_(parameter.name); }
         if (options.strict_divisible) { check_divisible(parameter, mesh); }
         note_uneven_experts(parameter.placement, expert_warnings);
@@ -254,7 +268,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         result.warnings.push_back(
             fmt::format("--ep {} changes nothing: plan {} deals out no experts", mesh.ep, options.plan));
     }
-    compare_with(expectation_for(data, size_of, options), result, data, options);
+    compare_with(expectation, result, data, options);
     return result;
 }
 

@@ -36,7 +36,7 @@ struct MappingOptions {
     std::string plan = "tp";
     KvHeads kv_heads = KvHeads::cut;
     bool strict_divisible = false;        ///< refuse cuts that do not come out even
-    std::string expect;                   ///< file that states the parameters wanted; see read_expectation
+    Expectation expected;                 ///< the parameters wanted; empty: those that the architecture states
     bool strict = false;                  ///< refuse differences from what is expected
     std::vector<std::string> include;     ///< shell patterns of parameter names; all if empty
     std::vector<std::string> exclude;

@@ -10,19 +10,8 @@
 namespace shardwise {
 namespace {
 
-/// The part of a name that a rule looks at, and the scope in front of it.
-struct ScopedName {
-    std::string_view scope;
-    std::string_view rest;
-};
-
-std::optional<ScopedName> enter_scope(std::string_view name, std::string_view scope, std::string_view base_prefix) {
-    if (scope.empty()) { return ScopedName{{}, name}; }
-    for (auto const& prefix : {fmt::format("{}.{}.", base_prefix, scope), fmt::format("{}.", scope)}) {
-        if (name.starts_with(prefix)) { return ScopedName{name.substr(0, prefix.size()), name.substr(prefix.size())}; }
-    }
-    return std::nullopt;
-}
+/// @p path with a dot at its end, to be put in front of names; nothing for an empty one.
+std::string as_prefix(std::string_view path) { return path.empty() ? std::string() : fmt::format("{}.", path); }
 
 /// Only the first group exists for plain rules and converters; the reference leaves `\2` as text.
 std::span<std::string_view const> usable_groups(Transform const& transform, PatternMatch const& match) {
@@ -97,17 +86,77 @@ std::optional<ConverterHit> find_converter(std::span<Transform const> transforms
     return std::nullopt;
 }
 
+/// Names of what a stored tensor becomes, or has a part in; `*` counts from 0.
+std::vector<std::string> output_names(MappedName const& mapped, std::span<Transform const> transforms) {
+    if (!mapped.converter) { return {mapped.name}; }
+    std::vector<std::string> names;
+    for (auto target : transforms[mapped.converter->transform].targets) {
+        std::replace(target.begin(), target.end(), '*', '0');
+        names.push_back(output_name(*mapped.converter, target));
+    }
+    return names;
+}
+
+/// Tells whether names are the model's, and mends them if only the base model's path makes the difference.
+class ModelNames {
+   public:
+    ModelNames(NameSet const& names, std::string_view base_prefix, std::span<Transform const> transforms)
+        : names_(names), base_(as_prefix(base_prefix)), transforms_(transforms) {}
+
+    /// True if @p mapped is, or has a part in, a parameter of the model; the base model's path is put in front of it or
+    /// taken away if that makes it one.
+    bool lead(MappedName& mapped) const {
+        auto const outputs = output_names(mapped, transforms_);
+        auto const any = [&](auto const& is_known) { return std::any_of(outputs.begin(), outputs.end(), is_known); };
+        if (any([&](std::string const& name) { return names_.contains(name); })) { return true; }
+        if (base_.empty()) { return false; }
+        auto& start = mapped.converter ? mapped.converter->prefix : mapped.name;
+        if (start.starts_with(base_) &&
+            any([&](std::string const& name) { return names_.contains(name.substr(base_.size())); })) {
+            start.erase(0, base_.size());
+            return true;
+        }
+        if (any([&](std::string const& name) { return names_.contains(base_ + name); })) {
+            start.insert(0, base_);
+            return true;
+        }
+        return false;
+    }
+
+   private:
+    NameSet const& names_;
+    std::string base_;
+    std::span<Transform const> transforms_;
+};
+
 }  // namespace
 
+std::optional<ScopedName> enter_scope(std::string_view name, std::optional<std::string> const& scope,
+                                      std::string_view base_prefix) {
+    if (!scope) { return ScopedName{{}, name}; }
+    auto const below = as_prefix(*scope);
+    for (auto const& prefix : {as_prefix(base_prefix) + below, below}) {
+        if (name.starts_with(prefix)) { return ScopedName{name.substr(0, prefix.size()), name.substr(prefix.size())}; }
+    }
+    return std::nullopt;
+}
+
 std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
-                                  std::string_view base_prefix) {
+                                  std::string_view base_prefix, NameSet const& model_names) {
     std::vector<MappedName> mapped;
     mapped.reserve(names.size());
-    for (auto& name : names) { mapped.push_back({std::move(name), std::nullopt}); }
+    for (auto const& name : names) { mapped.push_back({name, std::nullopt}); }
     for (auto const& transform : transforms) {
         if (transform.kind != Transform::Kind::convert) { rename_all(transform, mapped, base_prefix); }
     }
     for (auto& entry : mapped) { entry.converter = find_converter(transforms, entry.name, base_prefix); }
+    if (model_names.empty()) { return mapped; }
+    ModelNames const known(model_names, base_prefix, transforms);
+    for (std::size_t i = 0; i < mapped.size(); ++i) {
+        if (known.lead(mapped[i])) { continue; }
+        MappedName stored{std::move(names[i]), std::nullopt};
+        if (known.lead(stored)) { mapped[i] = std::move(stored); }
+    }
     return mapped;
 }
 

@@ -161,7 +161,7 @@ MappingOptions mapping_options(PlanOptions const& options) {
     mapping.plan = options.plan;
     mapping.kv_heads = options.replicate_kv_heads ? KvHeads::replicate : KvHeads::cut;
     mapping.strict_divisible = options.strict_divisible;
-    mapping.expect = options.expect;
+    mapping.expected = options.expected;
     mapping.strict = options.strict;
     mapping.include = options.include;
     mapping.exclude = options.exclude;

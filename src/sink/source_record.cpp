@@ -98,8 +98,7 @@ std::string read_file_name(JsonReader const& json) {
 
 SourceRecord record_source(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options) {
     auto const parameters = map_parameters(catalog, architecture, mapping_options(options));
-    auto const& rules = architecture.data();
-    return {catalog, fs::path(rules.origin).filename().string(), rules.text, options, digest_of(parameters.list)};
+    return {catalog, architecture.describe(), options, digest_of(parameters.list)};
 }
 
 std::string source_json(SourceRecord const& source) {
@@ -107,11 +106,12 @@ std::string source_json(SourceRecord const& source) {
     Json json = {
         {"index", source.catalog.index_name()},
         {"config", source.catalog.config_json()},
-        {"architecture", {{"name", source.architecture_name}, {"text", source.architecture}}},
+        {"architecture", source.architecture},
         {"plan", options.plan},
         {"kv_heads", options.replicate_kv_heads ? "replicate" : "cut"},
         {"include", options.include},
         {"exclude", options.exclude},
+        {"expected", to_json(options.expected)},
         {"parameters_digest", source.parameters_digest},
         {"files", Json::array()},
     };
@@ -136,9 +136,9 @@ SourceRecord read_source(JsonReader const& json) {
     options.replicate_kv_heads = read_kv_heads(json["kv_heads"]);
     options.include = json["include"].texts();
     options.exclude = json["exclude"].texts();
-    auto const architecture = json["architecture"];
-    return {read_catalog(json), architecture["name"].text(), architecture["text"].text(), std::move(options),
-            json["parameters_digest"].text()};
+    auto const expected = json["expected"];
+    options.expected = parse_expectation(expected.text(), expected.path());
+    return {read_catalog(json), json["architecture"].text(), std::move(options), json["parameters_digest"].text()};
 }
 
 }  // namespace shardwise

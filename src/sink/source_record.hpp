@@ -15,9 +15,8 @@ namespace shardwise {
 /// Self-contained: the rules are kept as text, because those of a later version may say something else.
 struct SourceRecord {
     Catalog catalog;                ///< paths are plain names; tensors lie one after the other, as in the files
-    std::string architecture_name;  ///< the description's file name, for messages
-    std::string architecture;       ///< its text
-    PlanOptions options;            ///< plan, kv heads, include and exclude are set
+    std::string architecture;       ///< as Architecture::describe
+    PlanOptions options;            ///< plan, kv heads, include, exclude and what was expected are set
     std::string parameters_digest;  ///< of what the rules made of the catalog
 };
 

@@ -42,7 +42,7 @@ void check_transform(Transform const& transform) {
 void check(ArchitectureData const& data) {
     for (auto const& transform : data.transforms) { check_transform(transform); }
     attempt([&] { map_names(data.transforms, {std::string(kName), "lm_head.weight"}, data.base); });
-    for (auto const& [name, expression] : data.sizes) {
+    for (auto const& [name, expression] : data.components.front().sizes) {
         attempt([&, &text = expression] { evaluate_size(text, [](std::string const&) { return std::int64_t{8}; }); });
     }
     for (auto const& [name, plan] : data.plans) {
@@ -63,7 +63,12 @@ void check(ArchitectureData const& data) {
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
     using namespace shardwise;
     try {
-        check(parse_architecture({reinterpret_cast<char const*>(data), size}, "fuzz.json"));
+        std::string const text(reinterpret_cast<char const*>(data), size);
+        auto const parsed = parse_architecture(text, "fuzz.json");
+        check(parsed);
+        for (auto const* names : {&parsed.model_types, &parsed.model_classes}) {
+            for (auto const& name : *names) { check(parse_architecture(text, "fuzz.json", {name, name})); }
+        }
     } catch (Error const& error) { REQUIRE(error.code() == Errc::input); }
     return 0;
 }

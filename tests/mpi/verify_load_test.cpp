@@ -38,7 +38,7 @@ TEST(VerifyLoad, AcceptsUnevenExpertsOfWhichSomeRanksHoldNone) {
         options.plan = "ep";
         Loaded const loaded(context, small_mixtral_by_experts, options);
         EXPECT_EQ(difference(loaded.store, loaded.plan, loaded.model), "");
-        EXPECT_NO_THROW(loaded.verify(context));
+        EXPECT_NO_THROW(verify(loaded, context));
     }
 }
 
@@ -51,7 +51,7 @@ TEST(VerifyLoad, NamesATensorOfTheLastStageThatDiffers) {
     EXPECT_EQ(victim.has_value(), context.rank() >= context.size() / 2) << "only the second stage holds layer 1";
     if (is_last) { victim->bytes.back() ^= std::byte{1}; }
     try {
-        loaded.verify(context);
+        verify(loaded, context);
         ADD_FAILURE() << "a changed byte was not noticed";
     } catch (Error const& error) { EXPECT_THAT(error.what(), HasSubstr("model.layers.1.mlp.down_proj.weight")); }
 }

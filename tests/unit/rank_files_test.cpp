@@ -17,7 +17,7 @@ SourceRecord source_of_one_tensor() {
     parts.config_json = R"({"model_type": "llama"})";
     parts.files = {{"/models/x/model.safetensors", 24, 16, {{"format", "pt"}}}};
     parts.tensors = {{"w", DType::u8, {4, 2}, 0, 16, 8}};
-    return {Catalog(std::move(parts)), "llama.json", "{}", {}, "digest"};
+    return {Catalog(std::move(parts)), "{}", {}, "digest"};
 }
 
 Plan plan_of(std::int64_t dp, std::int64_t tp) {

@@ -35,6 +35,7 @@ SourceRecord recorded() {
     options.mesh.tp = 2;
     options.include = {"b*", "a"};
     options.exclude = {"x"};
+    options.expected = {{"a", {DType::f32, Shape{5}}}, {"b", {}}};
     return record_source(two_files(), Architecture::parse(kRules, "/some/where/mine.json"), options);
 }
 
@@ -54,8 +55,10 @@ TEST(SourceRecord, KeepsNamesShapesOrderRulesAndChoices) {
                                                     TensorRecord{"b", DType::bf16, {4, 5}, 0, 20, 40},
                                                     TensorRecord{"empty", DType::f32, {0, 3}, 0, 20, 0},
                                                     TensorRecord{"packed", DType::f4, {80}, 1, 0, 40}));
-    EXPECT_EQ(back.architecture, kRules);
-    EXPECT_EQ(back.architecture_name, "mine.json");
+    EXPECT_EQ(nlohmann::json::parse(back.architecture).at("/file/text"_json_pointer), kRules);
+    EXPECT_EQ(nlohmann::json::parse(back.architecture).at("/file/name"_json_pointer), "mine.json");
+    EXPECT_EQ(back.options.expected.at("a").shape, (Shape{5}));
+    EXPECT_EQ(back.options.expected.size(), 2U);
     EXPECT_EQ(back.options.plan, "tp");
     EXPECT_TRUE(back.options.replicate_kv_heads);
     EXPECT_THAT(back.options.include, ElementsAre("b*", "a"));
@@ -70,13 +73,16 @@ TEST(SourceRecord, TheRulesOfEveryKnownArchitectureAreKeptWhole) {
         parts.tensors = {{"w", DType::f32, {}, 0, 0, 4}};
         auto const architecture = Architecture::load(type);
         auto const source = record_source(Catalog(std::move(parts)), architecture, {});
-        EXPECT_EQ(Architecture::parse(source.architecture, "again").plans(), architecture.plans()) << type;
+        auto const again = Architecture::restore(source.architecture, "again");
+        EXPECT_EQ(again.plans(), architecture.plans()) << type;
+        auto const digest = record_source(source.catalog, again, {}).parameters_digest;
+        EXPECT_EQ(digest, source.parameters_digest) << type;
     }
 }
 
 TEST(SourceRecord, OtherRulesGiveAnotherDigest) {
     auto const digest_of_rules = [](std::string const& rules) {
-        return record_source(two_files(), Architecture::parse(rules, "mine.json"), {{1, 2}}).parameters_digest;
+        return record_source(two_files(), Architecture::parse(rules, "mine.json"), {.mesh = {.tp = 2}}).parameters_digest;
     };
     std::string const cut_rows =
         R"({"family": "mine", "model_types": [], "plans": {"tp": {"base": {"b": "rowwise"}}}})";
@@ -103,7 +109,8 @@ TEST(SourceRecord, WhatDoesNotFitTogetherIsRefusedByKey) {
              {"/files/0/tensors/0/2", {-1}, "files[0].tensors[0][2][0]: expected a whole number"},
              {"/files/0/tensors/0/2", {1LL << 40, 1LL << 40}, "files[0].tensors[0][2]: shape"},
              {"/files/1/tensors/0/0", "a", "files: a stands there twice"},
-             {"/architecture/text", 3, "architecture.text: expected a text"},
+             {"/architecture", 3, "architecture: expected a text"},
+             {"/expected", "[]", "expected: "},
          }) {
         auto document = nlohmann::json::parse(source_json(recorded()));
         document[nlohmann::json::json_pointer(pointer)] = value;

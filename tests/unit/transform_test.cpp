@@ -10,6 +10,8 @@
 namespace shardwise::test {
 namespace {
 
+using ::testing::ElementsAre;
+
 using ::testing::HasSubstr;
 
 /// The rules of a configuration that has only those.
@@ -241,6 +243,55 @@ TEST(Converters, SharedExpertsAreNotExperts) {
         {"model.layers.0.mlp.shared_expert.down_proj.weight", "model.layers.0.mlp.down_proj.weight"}, "model");
     EXPECT_FALSE(mapped[0].converter);
     EXPECT_FALSE(mapped[1].converter);
+}
+
+/// Names after mapping where the model's own names are known.
+std::vector<std::string> known(std::string const& transforms, std::vector<std::string> names, NameSet const& model,
+                               std::string_view base = "model") {
+    std::vector<std::string> result;
+    auto const list = rules(transforms);
+    for (auto& mapped : map_names(list, std::move(names), base, model)) {
+        result.push_back(mapped.converter
+                             ? output_name(*mapped.converter, list[mapped.converter->transform].targets.front())
+                             : std::move(mapped.name));
+    }
+    return result;
+}
+
+TEST(KnownNames, PutTheBaseModelsPathInFrontOrTakeItAway) {
+    EXPECT_THAT(known("", {"layers.0.w", "model.norm.w"}, {"model.layers.0.w", "model.norm.w"}),
+                ElementsAre("model.layers.0.w", "model.norm.w"));
+    EXPECT_THAT(known("", {"model.layers.0.w"}, {"layers.0.w"}), ElementsAre("layers.0.w"));
+    EXPECT_THAT(known("", {"modelxc.w"}, {"c.w"}), ElementsAre("modelxc.w")) << "the dot is a dot";
+    EXPECT_THAT(known("", {"model.w"}, {"model.w", "w"}), ElementsAre("model.w")) << "a name of the model stays";
+    EXPECT_THAT(known("", {"other.w"}, {"w"}), ElementsAre("other.w"));
+    EXPECT_THAT(known("", {"w"}, {"model.w"}, ""), ElementsAre("w"));
+}
+
+TEST(KnownNames, PutTheBaseModelsPathInFrontOfWhatAConverterMakes) {
+    constexpr char const* kRule = R"j({"convert": "qkv", "to": ["q", "k"], "ops": [{"op": "Chunk"}]})j";
+    EXPECT_THAT(known(kRule, {"layers.0.qkv"}, {"model.layers.0.q"}), ElementsAre("model.layers.0.q"));
+    EXPECT_THAT(known(kRule, {"model.layers.0.qkv"}, {"layers.0.q"}), ElementsAre("layers.0.q"));
+    EXPECT_THAT(known(kRule, {"layers.0.qkv"}, {"model.layers.0.k"}), ElementsAre("model.layers.0.q"))
+        << "one output that the model has is enough";
+}
+
+TEST(KnownNames, KeepATensorThatIsConvertedAlready) {
+    constexpr char const* kRules = R"j({"rename": "encoder.layers", "to": "layers"},
+                                       {"convert": "^w", "to": "v", "ops": [{"op": "Transpose"}]})j";
+    EXPECT_THAT(known(kRules, {"encoder.layers.0.a", "w"}, {"encoder.layers.0.a", "w"}),
+                ElementsAre("encoder.layers.0.a", "w"));
+    EXPECT_THAT(known(kRules, {"encoder.layers.0.a"}, {"layers.0.a", "encoder.layers.0.a"}), ElementsAre("layers.0.a"))
+        << "only where the rules lead elsewhere";
+    EXPECT_THAT(known(kRules, {"encoder.layers.0.a"}, {"model.encoder.layers.0.a"}),
+                ElementsAre("model.encoder.layers.0.a"));
+    EXPECT_THAT(known(kRules, {"w"}, {"something"}), ElementsAre("v")) << "not the model's either way";
+}
+
+TEST(KnownNames, CountFromZeroWhereAConverterNumbersItsOutputs) {
+    EXPECT_THAT(known(R"j({"convert": "all", "to": "e.*.w", "ops": [{"op": "SplitModulelist"}]})j", {"all"},
+                      {"model.e.0.w"}),
+                ElementsAre("model.e.*.w"));
 }
 
 }  // namespace

@@ -1,0 +1,308 @@
+"""Every architecture that shardwise knows: a tiny checkpoint of each model type, and of each class that has rules of its
+own, must be held by the ranks as the table of architectures says, worked out over whole arrays."""
+import json
+import re
+import subprocess
+
+import pytest
+
+from conftest import BIN, SHARED, SOURCE, environment
+
+np = pytest.importorskip("numpy")
+reference = pytest.importorskip("architecture_reference")
+save_file = pytest.importorskip("safetensors.numpy").save_file
+
+TABLE_FILE = SHARED / "reference/architectures.json"
+PLANS = {"tp": (1, 2, 3), "ep": (1, 2)}
+EXPERTS = 2
+# What AutoConfig parts are in these checkpoints: types that have rules of each kind.
+SOME_TYPES = {"text_config": "qwen3_moe", "vision_config": "clip_vision_model", "vlm_config": "llava",
+              "high_res_vision_config": "siglip_vision_model", "dit_config": "gemma"}
+
+pytestmark = pytest.mark.skipif(not TABLE_FILE.is_file(), reason=f"{TABLE_FILE} is absent")
+
+
+def join(*parts):
+    return ".".join(part for part in parts if part)
+
+
+class Table:
+    def __init__(self):
+        data = json.loads(TABLE_FILE.read_text())
+        self.models, self.conversions = data["models"], data["conversions"]
+        self.configs = {}
+        for path in (SOURCE / "configs").glob("*.json"):
+            document = json.loads(path.read_text())
+            for model_type in document.get("model_types", []) if path.name != "schema.json" else ():
+                self.configs[model_type] = document
+
+    def transforms(self, key):
+        entry = self.conversions[key]
+        return self.transforms(entry["alias_of"]) if "alias_of" in entry else entry["transforms"]
+
+    def modules(self, model_type):
+        """(base model's path, parts): where the models keep them is what only the configs tell."""
+        document = self.configs[model_type]
+        for names, variant in document.get("variants", {}).items():
+            if model_type in names.split(", "):
+                document = {**document, **variant}
+        return document.get("base", ""), document.get("parts", {})
+
+    def main_classes(self, model_type):
+        model = self.models[model_type]
+        classes = model.get("classes", {})
+        order = [model.get("causal_lm")] + [name for name in classes if name.endswith("ForConditionalGeneration")]
+        order += [name for name in classes if classes[name].get("tp_plan")] + [model.get("base")]
+        order += [name for name in classes if "PreTrained" not in name]
+        return [name for name in order if name in classes]
+
+
+class Model:
+    """A model type, perhaps as one of its classes: its rules and plans, and a checkpoint that uses them."""
+
+    def __init__(self, table, model_type, model_class=None):
+        self.table, self.model_type, self.model_class = table, model_type, model_class
+        self.base, _ = table.modules(model_type)
+        own = table.models[model_type].get("classes", {}).get(model_class, {})
+        if own.get("base_model_prefix"):
+            self.base = own["base_model_prefix"] if self.base else self.base
+        self.rules, self.plans, self.has_ep = [], {"tp": {}, "ep": {}}, False
+        self.config = {**reference.SIZES, "model_type": model_type}
+        if model_class:
+            self.config["architectures"] = [model_class]
+        is_base = model_class is not None and model_class == table.models[model_type].get("base")
+        self.base = "" if is_base else self.base
+        self.visit("", model_type, model_class, set(), not is_base, self.config)
+        for data in table.transforms(reference.LEGACY):
+            self.rules.append(reference.Rule(data, None, "legacy"))
+        lists = own if model_class in table.models[model_type].get("classes", {}) else next(
+            (table.models[model_type]["classes"][name] for name in table.main_classes(model_type)), {})
+        self.ignored = lists.get("ignore_unexpected", [])
+
+    def visit(self, path, model_type, model_class, claimed, has_head, config):
+        conversions, model = self.table.conversions, self.table.models[model_type]
+        key = model_class if model_class in conversions else model_type if model_type in conversions else None
+        if key is not None and key not in claimed:
+            claimed = claimed | {key}
+            scope = None if path == "" and has_head else (self.inside(path), self.base)
+            for data in self.table.transforms(key):
+                self.rules.append(reference.Rule(data, scope, key))
+        for name in model.get("sub_configs") or {}:
+            config.setdefault(name, dict(reference.SIZES))
+        base, parts = self.table.modules(model_type)
+        if path == "" and has_head:
+            base = self.base
+        if has_head:
+            head = {}
+            for value in model.get("classes", {}).values():
+                head.update(value.get("tp_plan", {}))
+            self.add_plan(path, head, head)
+            if base:
+                return self.visit(join(path, base), model_type, model.get("base"), claimed, False, config)
+        tp = dict(model.get("tp_plan") or {})
+        if tp:
+            tp.setdefault("embed_tokens", "embedding_rowwise")
+        ep = model.get("ep_plan") or {}
+        self.has_ep |= bool(ep)
+        self.add_plan(path, tp, reference.ep_over_tp(tp, ep))
+        for module, part in parts.items():
+            sub, names = config, [part["config"]] if isinstance(part["config"], str) else part["config"]
+            for name in names:
+                sub = sub.setdefault(name, dict(reference.SIZES))
+            part_type = part.get("model_type") or SOME_TYPES[names[-1]]
+            if names:
+                sub["model_type"] = part_type
+            inner = self.table.models[part_type]
+            whole = part.get("head", False)
+            self.visit(join(path, module), part_type, None if whole else inner.get("base"), claimed, whole, sub)
+
+    def inside(self, path):
+        """A path without that of the base model."""
+        return path[len(self.base):].lstrip(".") if self.base and (path + ".").startswith(self.base + ".") else path
+
+    def add_plan(self, path, tp, ep):
+        for name, rules in (("tp", tp), ("ep", ep)):
+            self.plans[name].update({join(path, key): style for key, style in rules.items()})
+
+    # The checkpoint
+
+    def tensors(self):
+        shapes = {}
+        for name in sorted(set(self.plans["tp"]) | set(self.plans["ep"])):
+            self.add(shapes, parameters_of(name, self.plans))
+        self.add(shapes, {join(self.base, "norm.weight"): (6,)})
+        for rule in self.rules:
+            self.add(shapes, sources_of(rule, self.base))
+        arrays, start = {}, 0
+        for name, shape in shapes.items():
+            size = int(np.prod(shape))
+            arrays[name] = np.arange(start, start + size, dtype=np.int32).reshape(shape)
+            start += size
+        return arrays
+
+    def add(self, shapes, more):
+        """Puts tensors to the checkpoint, unless they would make it a wrong one."""
+        trial = {**more, **shapes}
+        try:
+            made = self.convert({name: np.zeros(shape, np.int8) for name, shape in trial.items()})
+        except (AssertionError, ValueError, IndexError):
+            return
+        if all(array.size for array in made.values()):
+            shapes.update({name: shape for name, shape in more.items() if name not in shapes})
+
+    def convert(self, arrays):
+        return reference.convert(self.rules, arrays,
+                                 lambda name: any(re.search(pattern, name) for pattern in self.ignored))
+
+    def expected(self, arrays):
+        """{(plan, tp, rank, parameter): array}"""
+        whole = self.convert(arrays)
+        return {(plan, tp, rank, name): reference.cut(self.style(plan, name), name, array, rank, tp)
+                for plan in (("tp", "ep") if self.has_ep else ("tp",)) for tp in PLANS[plan] for rank in range(tp)
+                for name, array in whole.items()}
+
+    def style(self, plan, name):
+        """A checkpoint of the base model alone lacks its path."""
+        found = reference.style_of(self.plans[plan], name)
+        return reference.style_of(self.plans[plan], join(self.base, name)) if found is None else found
+
+
+def parameters_of(rule_name, plans):
+    """Names and shapes of parameters that a rule of a plan is for."""
+    name = rule_name.replace("*", "0")
+    if "experts." in name or "grouped_gemm" in (plans["ep"].get(rule_name),):
+        return {name: (EXPERTS, 8)} if name.endswith("bias") else {name: (EXPERTS, 8, 6)}
+    if plans["tp"].get(rule_name, "").startswith("embedding"):
+        return {f"{name}.weight": (10, 6)}
+    return {f"{name}.weight": (6, 8), f"{name}.bias": (6,), f"{name}.scale": (7, 5)}
+
+
+def sample(source):
+    """Some text that a source matches; {} is where its number goes."""
+    text = source.replace("*.", "{}.").lstrip("^").rstrip("$")
+    while re.search(r"\(\?[=!<](?:[^()]|\([^()]*\))*\)", text):
+        text = re.sub(r"\(\?[=!<](?:[^()]|\([^()]*\))*\)", "", text)
+    text = text.replace("(\\d+)", "1").replace("\\d+", "1").replace("[0-9]", "1").replace("(.+)", "rest").replace(".*", "")
+    text = re.sub(r"\[(\w)\w*\]", r"\1", text)
+    text = re.sub(r"\((?:\?:)?\^?([^|()]*)(?:\|[^()]*)?\)", r"\1", text)
+    return text.replace("\\.", ".")
+
+
+SHAPES = {"Interleave": (EXPERTS, 8, 6), "Transpose": (EXPERTS, 8, 6)}
+
+
+def shape_for(rule, name):
+    if rule.kind != "convert":
+        return (6, 4)
+    ops = [operation["op"] for operation in rule.operations]
+    params = rule.operations[0]["params"]
+    if ops[0] == "Transpose" and params["dim1"] == 1:
+        return (4, 6)
+    if ops[0] == "Concatenate" and params["dim"] == 1:
+        return (EXPERTS, 4, 6)
+    if ops[0] in SHAPES:
+        return SHAPES[ops[0]]
+    rows = 16 if ops[0] == "Split" else 8 if ops == ["PermuteForRope"] else 4
+    if ops[0] == "Chunk":
+        rows = len(rule.targets) * (8 if "PermuteForRope" in ops else 4)
+    return (rows,) if "bias" in name else (rows, 6)
+
+
+def sources_of(rule, base):
+    """Names and shapes of tensors that a rule takes: of every source, and of every number."""
+    scope = "" if rule.scope is None else join(rule.scope[1], rule.scope[0])
+    result = {}
+    for source in rule.sources:
+        text = sample(source)
+        numbers = range(4 if any("Ernie" in op["op"] for op in rule.operations) else EXPERTS) if "{}" in text else [0]
+        is_anchored = source.startswith("^") or source.startswith("(^|")
+        lead = "" if is_anchored else "layers.0" if text.startswith(".") else "layers.0."
+        if not is_anchored and rule.scope is None and base:
+            lead = f"{base}.{lead}"
+        tail = "weight" if text.endswith(".") or not text else "" if re.search(r"(weight|bias|s|_b|_proj)$", text) and \
+            rule.kind == "convert" and "Chunk" != rule.operations[0]["op"] else ".weight"
+        if re.search(r"(weight|bias|weight_g|weight_v)$", text):
+            tail = ""
+        for number in numbers:
+            name = (f"{scope}." if scope else "") + lead + text.replace("{}", str(number)) + tail
+            result[name] = shape_for(rule, name)
+    return result
+
+
+def models(table):
+    for model_type in sorted(table.configs):
+        if model_type not in table.models:
+            continue  # described here alone
+        yield Model(table, model_type)
+        for name in table.models[model_type].get("classes", {}):
+            if name in table.conversions:
+                yield Model(table, model_type, name)
+
+
+# Rules that no name can reach: the renaming before this one has taken its text away.
+UNUSED = {"minimax_m2: .block_sparse_moe.e_score_correction_bias"}
+WAIT_FOR_OPERATIONS = {"ernie4_5_vl_moe", "qwen3_vl_moe"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """{case: (model, arrays)} and the lines that held_by_ranks prints, by case."""
+    root = tmp_path_factory.mktemp("architectures")
+    cases = {}
+    for model in models(Table()):
+        name = model.model_type + (f"-{model.model_class}" if model.model_class else "")
+        arrays = model.tensors()
+        folder = root / name
+        folder.mkdir()
+        save_file(arrays, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(model.config))
+        cases[name] = (model, arrays)
+    program = BIN.parent / "tests/held_by_ranks"
+    result = subprocess.run([str(program), str(root)], env=environment(), capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    held = {name: {} for name in cases}
+    for line in result.stdout.splitlines():
+        case, *values = json.loads(line)
+        if len(values) == 1:
+            held[case] = values[0]
+        else:
+            plan, tp, rank, name, shape, elements, _ = values
+            held[case][plan, tp, rank, name] = np.array(elements, np.int32).reshape(shape)
+    return cases, held
+
+
+def difference(expected, got):
+    if isinstance(got, str):
+        return got
+    missing, more = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    if missing or more:
+        return f"missing {missing[:4]} ({len(missing)}), unexpected {more[:4]} ({len(more)})"
+    wrong = [key for key in expected if expected[key].shape != got[key].shape or (expected[key] != got[key]).any()]
+    return f"{len(wrong)} differ, such as {wrong[:3]}: {[(expected[k].shape, got[k].shape) for k in wrong[:3]]}" if wrong else ""
+
+
+def test_every_rank_holds_what_the_table_says(made):
+    cases, held = made
+    found = {name: difference(model.expected(arrays), held[name]) for name, (model, arrays) in cases.items()}
+    found = {name: text for name, text in found.items() if text and name not in WAIT_FOR_OPERATIONS}
+    assert not found, f"{len(found)} of {len(cases)}:\n" + "\n".join(f"{name}: {text}" for name, text in found.items())
+
+
+def test_every_rule_of_the_table_is_used(made):
+    cases, _ = made
+    used, known = set(), set()
+    for model, _ in cases.values():
+        for rule in model.rules:
+            key = f"{rule.where}: {', '.join(rule.sources)}"
+            known.add(key)
+            if rule.was_used:
+                used.add(key)
+    assert known - used == UNUSED
+
+
+def test_every_type_of_the_table_that_has_rules_is_known():
+    table = Table()
+    wanted = {name for name, model in table.models.items() if model.get("tp_plan") or model.get("ep_plan")
+              or name in table.conversions}
+    assert len(wanted) > 200
+    assert wanted <= table.configs.keys()
