@@ -37,7 +37,7 @@ constexpr std::array<CommandFacts, 6> kCommands = {{
     {Command::load, "load", "CKPT",
      "load the checkpoint into the ranks of an MPI job: mpirun -n N shardwise load CKPT"},
     {Command::export_shards, "export", "DIR --out DIR",
-     "turn rank files back into a checkpoint in the original names and layout: mpirun -n M shardwise export DIR"},
+     "turn rank files back into the checkpoint they came from: mpirun -n M shardwise export DIR --out DIR"},
     {Command::convert, "convert", "CKPT --out DIR",
      "write the whole model under the names and in the layout that it is held in; one process, no MPI"},
     {Command::verify, "verify", "A B",
@@ -328,7 +328,7 @@ std::string help_text(Command command) {
         std::string text =
             "shardwise loads a model checkpoint into the ranks of an MPI job, each rank its tensor-parallel shard.\n\n";
         for (auto const& facts : kCommands) {
-            text += fmt::format("  shardwise {:<8} {:<14} {}\n", facts.name, facts.arguments, facts.summary);
+            text += fmt::format("  shardwise {:<8} {:<16} {}\n", facts.name, facts.arguments, facts.summary);
         }
         text += fmt::format(
             "\n  shardwise COMMAND --help tells a command's options; shardwise --version the version.\n\n"

@@ -74,7 +74,7 @@ TEST(LayoutSplit, AFileIsFullWhenTheNextTensorDoesNotFit) {
     EXPECT_THAT(
         described(layout),
         ElementsAre("model-00001-of-00005.safetensors: t0@0 t1@3 7", "model-00002-of-00005.safetensors: t2@0 1",
-                    "model-00003-of-00005.safetensors: t3@0 t4@9 9", "model-00004-of-00005.safetensors: t5@0 t6@2 7",
+                    "model-00003-of-00005.safetensors: t3@0 9", "model-00004-of-00005.safetensors: t4@0 t5@0 t6@2 7",
                     "model-00005-of-00005.safetensors: t7@0 6"));
     EXPECT_EQ(layout.index_name, "model.safetensors.index.json");
 }
