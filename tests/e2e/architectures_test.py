@@ -234,8 +234,8 @@ def models(table):
         if model_type not in table.models:
             continue  # described here alone
         yield Model(table, model_type)
-        for name in table.models[model_type].get("classes", {}):
-            if name in table.conversions:
+        for name, value in table.models[model_type].get("classes", {}).items():
+            if name in table.conversions or value.get("base_model_prefix"):
                 yield Model(table, model_type, name)
 
 
@@ -298,6 +298,20 @@ def test_every_rule_of_the_table_is_used(made):
             if rule.was_used:
                 used.add(key)
     assert known - used == UNUSED
+
+
+def test_what_is_kept_in_32_bits_is_what_the_table_says():
+    """Of a type's first class; classes that differ have variants."""
+    table = Table()
+    for model_type, document in table.configs.items():
+        if model_type not in table.models:
+            continue
+        for names, variant in document.get("variants", {}).items():
+            document = {**document, **variant} if model_type in names.split(", ") else document
+        value = next((table.models[model_type]["classes"][name] for name in table.main_classes(model_type)), {})
+        keep = document.get("keep_in_fp32", {})
+        assert keep.get("float16", []) == value.get("keep_in_fp32", []), model_type
+        assert keep.get("float16_and_bfloat16", []) == value.get("keep_in_fp32_strict", []), model_type
 
 
 def test_every_type_of_the_table_that_has_rules_is_known():

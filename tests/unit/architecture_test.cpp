@@ -250,6 +250,20 @@ TEST(ModelConfig, TakesTheFactsThatMappingNeeds) {
     EXPECT_FALSE(config.size("t").has_value());
 }
 
+TEST(ModelConfig, HasSubConfigurationsAndTruthAsOneAndZero) {
+    ModelConfig const config(
+        R"({"rows": 1, "yes": true, "no": false, "a": {"model_type": "t", "rows": 2, "b": {"rows": 3}}})");
+    EXPECT_EQ(config.size("yes"), 1);
+    EXPECT_EQ(config.size("no"), 0);
+    EXPECT_EQ(config.sub("a").model_type(), "t");
+    EXPECT_EQ(config.sub("a").size("rows"), 2);
+    EXPECT_EQ(config.sub("a").sub("b").size("rows"), 3);
+    EXPECT_EQ(config.sub("absent").size("rows"), 1) << "older files state a part's fields beside those of the whole";
+    std::string deep = "{}";
+    for (int i = 0; i < 1000; ++i) { deep = R"({"a": )" + deep + "}"; }
+    EXPECT_NO_THROW(ModelConfig{deep});
+}
+
 TEST(ModelConfig, ToleratesWhatIsAbsentOrOfAnotherTypeAndRefusesWhatIsNoObject) {
     EXPECT_EQ(ModelConfig("").model_type(), "");
     ModelConfig const odd(
