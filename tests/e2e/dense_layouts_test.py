@@ -1,14 +1,9 @@
 """Dense models without a plan in the table: what the ranks hold of their fused projections, told by heads. The layouts
 are written down here once more, as the models' own code splits what the projection gives."""
-import json
-import subprocess
-
 import pytest
 
-from conftest import BIN, environment
-
 np = pytest.importorskip("numpy")
-save_file = pytest.importorskip("safetensors.numpy").save_file
+from architectures_test import arrays_of, held_by_ranks  # noqa: E402 (they need numpy)
 
 HEADS, D = 4, 2
 N = HEADS * D
@@ -79,7 +74,8 @@ ENCODER = {**separate("bert.encoder.layer.0.attention.self", "query", "key", "va
            **mlp("bert.encoder.layer.0.intermediate.dense", "bert.encoder.layer.0.output.dense")}
 ENCODER = {name: value for name, value in ENCODER.items() if "unused" not in name}
 T5 = {f"{side}.block.0.layer.{n}.{a}.{p}.weight": ((N, N), columns if p == "o" else rows)
-      for side, n, a in (("encoder", 0, "SelfAttention"), ("decoder", 0, "SelfAttention"), ("decoder", 1, "EncDecAttention"))
+      for side, n, a in (("encoder", 0, "SelfAttention"), ("decoder", 0, "SelfAttention"),
+                         ("decoder", 1, "EncDecAttention"))
       for p in "qkvo"}
 
 MODELS = {
@@ -108,8 +104,8 @@ MODELS = {
          "new_decoder_architecture": True},
         {**FALCON_REST, f"{FALCON}.query_key_value.weight": ((N + 4 * D, N), in_layout(2, HEADS // 2 + 2, D, cut=0))}),
     "falcon, one head": (
-        {"model_type": "falcon", "hidden_size": N, "num_attention_heads": HEADS, "num_kv_heads": HEADS, "multi_query": True,
-         "new_decoder_architecture": False},
+        {"model_type": "falcon", "hidden_size": N, "num_attention_heads": HEADS, "num_kv_heads": HEADS,
+         "multi_query": True, "new_decoder_architecture": False},
         {**FALCON_REST, f"{FALCON}.query_key_value.weight": ((N + 2 * D, N), queries_and_one_head)}),
     "falcon, all heads": (
         {"model_type": "falcon", "hidden_size": N, "num_attention_heads": HEADS, "multi_query": False},
@@ -132,7 +128,8 @@ MODELS = {
         "cls.predictions.bias": ((12,), rows), "bert.pooler.dense.weight": ((N, N), whole)}),
     "roberta": ({"model_type": "roberta", "num_attention_heads": HEADS}, {
         **{name.replace("bert.", "roberta.", 1): value for name, value in ENCODER.items()},
-        **embedding("roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight"), "lm_head.bias": ((12,), rows)}),
+        **embedding("roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight"),
+        "lm_head.bias": ((12,), rows)}),
     "bart": ({"model_type": "bart", "d_model": N}, {
         **embedding("model.shared.weight"), "final_logits_bias": ((1, 12), columns),
         **separate("model.encoder.layers.0.self_attn"), **separate("model.decoder.layers.0.encoder_attn"),
@@ -147,36 +144,21 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory):
-    """(arrays of each model, {(model, tp, rank): {name: array}})"""
-    root = tmp_path_factory.mktemp("dense")
-    arrays = {}
-    for model, (config, tensors) in MODELS.items():
-        start, arrays[model] = 0, {}
-        for name, (shape, _) in tensors.items():
-            arrays[model][name] = np.arange(start, start + np.prod(shape), dtype=np.int32).reshape(shape)
-            start += int(np.prod(shape))
-        (root / model).mkdir()
-        save_file(arrays[model], root / model / "model.safetensors")
-        (root / model / "config.json").write_text(json.dumps(config))
-    program = BIN.parent / "tests/held_by_ranks"
-    result = subprocess.run([str(program), str(root)], env=environment(), capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
-    by_rank = {}
-    for line in result.stdout.splitlines():
-        model, *values = json.loads(line)
-        assert len(values) > 1, f"{model}: {values}"
-        plan, tp, rank, name, shape, elements, _ = values
-        if plan == "tp":
-            by_rank.setdefault((model, tp, rank), {})[name] = np.array(elements, np.int32).reshape(shape)
-    return arrays, by_rank
+    """(arrays of each model, {model: {(plan, tp, rank, name): array}})"""
+    arrays = {model: arrays_of({name: shape for name, (shape, _) in tensors.items()})
+              for model, (_, tensors) in MODELS.items()}
+    inputs = {model: (MODELS[model][0], arrays[model]) for model in MODELS}
+    return arrays, held_by_ranks(tmp_path_factory.mktemp("dense"), inputs)
 
 
 @pytest.mark.parametrize("tp", (1, 2))
 @pytest.mark.parametrize("model", MODELS)
 def test_every_rank_holds_whole_heads(held, model, tp):
-    arrays, by_rank = held
+    arrays, by_model = held
+    assert not isinstance(by_model[model], str), by_model[model]
+    names = {name for _, ranks, _, name in by_model[model] if ranks == tp}
+    assert names == arrays[model].keys()
     for rank in range(tp):
-        got = by_rank[model, tp, rank]
-        assert got.keys() == arrays[model].keys()
         for name, (_, cut) in MODELS[model][1].items():
-            np.testing.assert_array_equal(got[name], cut(arrays[model][name], rank, tp), err_msg=f"{name}, rank {rank}")
+            np.testing.assert_array_equal(by_model[model]["tp", tp, rank, name], cut(arrays[model][name], rank, tp),
+                                          err_msg=f"{name}, rank {rank}")
