@@ -140,8 +140,8 @@ def run(operation, buckets, rule, sizes):
 def parameter_shape(target):
     """Of the stacked experts of qwen3_vl_moe."""
     if target.endswith("gate_up_proj"):
-        return (SIZES["num_experts"], SIZES["hidden_size"], 2 * SIZES["moe_intermediate_size"])
-    return (SIZES["num_experts"], SIZES["moe_intermediate_size"], SIZES["hidden_size"])
+        return (SIZES["num_experts"], 2 * SIZES["moe_intermediate_size"], SIZES["hidden_size"])
+    return (SIZES["num_experts"], SIZES["hidden_size"], SIZES["moe_intermediate_size"])
 
 
 # Whole checkpoints
