@@ -171,7 +171,9 @@ SizeLookup size_lookup(Component const& component, ModelConfig const& config) {
             if (derived == component.sizes.end()) {
                 refuse(fmt::format("config.json has no whole number '{}', which {} needs", name, component.origin));
             }
-            if (++nesting > kMaxNesting) { refuse(fmt::format("{}: sizes.{}: defined by itself", component.origin, name)); }
+            if (++nesting > kMaxNesting) {
+                refuse(fmt::format("{}: sizes.{}: defined by itself", component.origin, name));
+            }
             auto const value = evaluate_size(derived->second, value_of);
             --nesting;
             return value;

@@ -98,7 +98,8 @@ ParallelPlan const& plan_of(ArchitectureData const& data, std::string const& nam
 /// @throws Error input naming the plans there are.
 ParallelPlan flatten_plan(ArchitectureData const& data, std::string const& name);
 
-/// Puts the rules of @p below to @p rules, but for those that name a module that has a rule there, or something below it.
+/// Puts the rules of @p below to @p rules, but for those that name a module that has a rule there, or something below
+/// it.
 void inherit_rules(std::map<std::string, PlacementRule>& rules, std::map<std::string, PlacementRule> const& below);
 
 /// The sub-configuration at @p path; @p config is config.json itself.

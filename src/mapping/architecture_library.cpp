@@ -6,9 +6,8 @@
 
 #include <fmt/format.h>
 
-#include <shardwise/error.hpp>
-
 #include "mapping/embedded_configs.hpp"
+#include <shardwise/error.hpp>
 
 namespace shardwise {
 namespace {

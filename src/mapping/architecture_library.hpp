@@ -16,7 +16,7 @@ namespace shardwise {
 /// A file in the format of configs/schema.json, unparsed.
 struct RuleText {
     std::string json;
-    std::string origin;  ///< how errors call it
+    std::string origin;      ///< how errors call it
     bool is_shared = false;  ///< known to the library
 };
 

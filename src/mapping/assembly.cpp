@@ -37,12 +37,12 @@ struct Claims {
 };
 
 class Assembly {
-   public:
+ public:
     ArchitectureData model(Description const& description, ModelConfig const& config) {
         return assemble_whole(description, config, {}, 0);
     }
 
-   private:
+ private:
     /// A model that has its base model inside, if the file names one.
     ArchitectureData assemble_whole(Description const& description, ModelConfig const& config, Claims claims,
                                     int depth) {
@@ -87,8 +87,8 @@ class Assembly {
         auto const parts = data.parts;
         flatten_plans(data);
         if (depth == kMaxNesting && !parts.empty()) {
-            throw Error(Errc::input, fmt::format("{}: parts of parts, deeper than {}", data.components.front().origin,
-                                                 kMaxNesting));
+            throw Error(Errc::input,
+                        fmt::format("{}: parts of parts, deeper than {}", data.components.front().origin, kMaxNesting));
         }
         auto const& library = ArchitectureLibrary::instance();
         for (auto const& part : parts) {

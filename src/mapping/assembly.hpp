@@ -17,9 +17,9 @@ struct AssemblyRequest {
     std::vector<RuleText> rules;
 };
 
-/// All rules that hold for a model, in the order the reference applies transforms: the user's, the model's, those of its
-/// base model's class, those of its parts, the legacy ones. A part whose class or type something above it has already
-/// been given transforms for gets none of its own; a type that is not known has no rules. Plans are flattened.
+/// All rules that hold for a model, in the order the reference applies transforms: the user's, the model's, those of
+/// its base model's class, those of its parts, the legacy ones. A part whose class or type something above it has
+/// already been given transforms for gets none of its own; a type that is not known has no rules. Plans are flattened.
 /// @throws Error input.
 ArchitectureData assemble(AssemblyRequest const& request, ModelConfig const& config);
 

@@ -28,6 +28,7 @@ ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
     auto const take_sizes = [&](nlohmann::json const& object, std::string const& prefix) {
         for (auto const& [key, value] : object.items()) {
             if (value.is_number_integer()) { sizes_.emplace(prefix + key, value.get<std::int64_t>()); }
+            if (value.is_boolean()) { sizes_.emplace(prefix + key, value.get<bool>() ? 1 : 0); }
         }
     };
     take_sizes(document, "");

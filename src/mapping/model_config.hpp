@@ -12,8 +12,8 @@
 
 namespace shardwise {
 
-/// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config", and
-/// those of every sub-configuration by its name: "vision_config.num_attention_heads".
+/// The few facts of config.json that mapping needs. Sizes are whole numbers, or 1 and 0 for true and false, found at
+/// the top or in "text_config", and those of every sub-configuration by its name: "vision_config.num_attention_heads".
 class ModelConfig {
    public:
     ModelConfig() = default;
@@ -33,8 +33,8 @@ class ModelConfig {
 
     std::optional<std::int64_t> size(std::string const& name) const;
 
-    /// The sub-configuration @p name ("text_config"), as a configuration of its own. Where there is none this one itself:
-    /// older files state the fields of a part beside those of the whole.
+    /// The sub-configuration @p name ("text_config"), as a configuration of its own. Where there is none this one
+    /// itself: older files state the fields of a part beside those of the whole.
     ModelConfig const& sub(std::string const& name) const;
 
    private:

@@ -81,7 +81,7 @@ class CutHeads {
 
    private:
     void look_at(std::string_view name, Heads heads, Placement::Block const& block, ModelConfig const& config) {
-        if (heads == Heads::none || block.parts == 1) { return; }
+        if (heads == Heads::none || block.parts == 1 || block.size == 0) { return; }
         auto const query = config.size("num_attention_heads");
         auto const count = heads == Heads::query                            ? query
                            : config.size("num_key_value_heads").has_value() ? config.size("num_key_value_heads")

@@ -45,7 +45,7 @@ class Rule:
         self.pattern = re.compile("|".join(f"(?P<s{i}>{compiled(self.sources[i])})" for i in order))
 
     def find(self, name):
-        """(start, match end, index of the source, its first group), counted in the whole name; None if it is not for it."""
+        """(start and end of the match in the name, index of the source, its first group); None if it does not match."""
         skipped = 0
         if self.scope is not None:
             path, base = self.scope
@@ -108,8 +108,9 @@ def run(operation, buckets, rule, sizes):
     if op == "Chunk":
         return {target: [part] for target, part in zip(rule.targets, chunks(first[0], dim, len(rule.targets)))}
     if op == "Split":
-        rows = [SIZES["num_attention_heads"] * SIZES["head_dim"]] + [SIZES["num_key_value_heads"] * SIZES["head_dim"]] * 2
-        return {target: [part] for target, part in zip(rule.targets, np.split(first[0], np.cumsum(rows)[:-1], axis=dim))}
+        heads = [SIZES["num_attention_heads"]] + [SIZES["num_key_value_heads"]] * 2
+        ends = np.cumsum(np.array(heads) * SIZES["head_dim"])[:-1]
+        return {target: [part] for target, part in zip(rule.targets, np.split(first[0], ends, axis=dim))}
     if op == "Interleave":
         return {rule.targets[0]: [interleaved(first[0], dim, 1, params.get("inverse"))]}
     if op == "PermuteForRope":
@@ -139,8 +140,8 @@ def run(operation, buckets, rule, sizes):
 def parameter_shape(target):
     """Of the stacked experts of qwen3_vl_moe."""
     if target.endswith("gate_up_proj"):
-        return (SIZES["num_experts"], SIZES["hidden_size"], 2 * SIZES["moe_intermediate_size"])
-    return (SIZES["num_experts"], SIZES["moe_intermediate_size"], SIZES["hidden_size"])
+        return (SIZES["num_experts"], 2 * SIZES["moe_intermediate_size"], SIZES["hidden_size"])
+    return (SIZES["num_experts"], SIZES["hidden_size"], SIZES["moe_intermediate_size"])
 
 
 # Whole checkpoints
@@ -223,5 +224,6 @@ def style_of(plan, name):
 
 def ep_over_tp(tp, ep):
     """TP rules on a module that an EP rule names, and below it, do not hold."""
-    kept = {key: style for key, style in tp.items() if not any(key == name or key.startswith(name + ".") for name in ep)}
+    kept = {key: style for key, style in tp.items()
+            if not any(key == name or key.startswith(name + ".") for name in ep)}
     return {**kept, **ep}

@@ -1,6 +1,9 @@
-"""Every architecture that shardwise knows: a tiny checkpoint of each model type, and of each class that has rules of its
-own, must be held by the ranks as the table of architectures says, worked out over whole arrays."""
+"""Every architecture that shardwise knows: a tiny checkpoint of each model type, and of each class that has rules of
+its own, must be held by the ranks as the table of architectures says, worked out over whole arrays."""
+import gzip
+import hashlib
 import json
+import os
 import re
 import subprocess
 
@@ -13,13 +16,13 @@ reference = pytest.importorskip("architecture_reference")
 save_file = pytest.importorskip("safetensors.numpy").save_file
 
 TABLE_FILE = SHARED / "reference/architectures.json"
+RECORD = SOURCE / "tests/fixtures/architectures.json.gz"
+needs_table = pytest.mark.skipif(not TABLE_FILE.is_file(), reason=f"{TABLE_FILE} is absent")
 PLANS = {"tp": (1, 2, 3), "ep": (1, 2)}
 EXPERTS = 2
 # What AutoConfig parts are in these checkpoints: types that have rules of each kind.
 SOME_TYPES = {"text_config": "qwen3_moe", "vision_config": "clip_vision_model", "vlm_config": "llava",
               "high_res_vision_config": "siglip_vision_model", "dit_config": "gemma"}
-
-pytestmark = pytest.mark.skipif(not TABLE_FILE.is_file(), reason=f"{TABLE_FILE} is absent")
 
 
 def join(*parts):
@@ -126,19 +129,15 @@ class Model:
 
     # The checkpoint
 
-    def tensors(self):
+    def shapes(self):
+        """{tensor: shape}"""
         shapes = {}
         for name in sorted(set(self.plans["tp"]) | set(self.plans["ep"])):
             self.add(shapes, parameters_of(name, self.plans))
         self.add(shapes, {join(self.base, "norm.weight"): (6,)})
         for rule in self.rules:
             self.add(shapes, sources_of(rule, self.base))
-        arrays, start = {}, 0
-        for name, shape in shapes.items():
-            size = int(np.prod(shape))
-            arrays[name] = np.arange(start, start + size, dtype=np.int32).reshape(shape)
-            start += size
-        return arrays
+        return shapes
 
     def add(self, shapes, more):
         """Puts tensors to the checkpoint, unless they would make it a wrong one."""
@@ -182,7 +181,8 @@ def sample(source):
     text = source.replace("*.", "{}.").lstrip("^").rstrip("$")
     while re.search(r"\(\?[=!<](?:[^()]|\([^()]*\))*\)", text):
         text = re.sub(r"\(\?[=!<](?:[^()]|\([^()]*\))*\)", "", text)
-    text = text.replace("(\\d+)", "1").replace("\\d+", "1").replace("[0-9]", "1").replace("(.+)", "rest").replace(".*", "")
+    for pattern, example in (("(\\d+)", "1"), ("\\d+", "1"), ("[0-9]", "1"), ("(.+)", "rest"), (".*", "")):
+        text = text.replace(pattern, example)
     text = re.sub(r"\[(\w)\w*\]", r"\1", text)
     text = re.sub(r"\((?:\?:)?\^?([^|()]*)(?:\|[^()]*)?\)", r"\1", text)
     return text.replace("\\.", ".")
@@ -198,6 +198,9 @@ def shape_for(rule, name):
     params = rule.operations[0]["params"]
     if ops[0] == "Transpose" and params["dim1"] == 1:
         return (4, 6)
+    if params.get("check_dims"):  # stored the other way round
+        experts, outputs, inputs = reference.parameter_shape(rule.targets[0])
+        return (experts, inputs, outputs)
     if ops[0] == "Concatenate" and params["dim"] == 1:
         return (EXPERTS, 4, 6)
     if ops[0] in SHAPES:
@@ -234,8 +237,8 @@ def models(table):
         if model_type not in table.models:
             continue  # described here alone
         yield Model(table, model_type)
-        for name in table.models[model_type].get("classes", {}):
-            if name in table.conversions:
+        for name, value in table.models[model_type].get("classes", {}).items():
+            if name in table.conversions or value.get("base_model_prefix"):
                 yield Model(table, model_type, name)
 
 
@@ -244,19 +247,23 @@ UNUSED = {"minimax_m2: .block_sparse_moe.e_score_correction_bias"}
 WAIT_FOR_OPERATIONS = {"ernie4_5_vl_moe", "qwen3_vl_moe"}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """{case: (model, arrays)} and the lines that held_by_ranks prints, by case."""
-    root = tmp_path_factory.mktemp("architectures")
-    cases = {}
-    for model in models(Table()):
-        name = model.model_type + (f"-{model.model_class}" if model.model_class else "")
-        arrays = model.tensors()
-        folder = root / name
-        folder.mkdir()
-        save_file(arrays, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(model.config))
-        cases[name] = (model, arrays)
+def arrays_of(shapes):
+    """Every element of all tensors has a value of its own."""
+    arrays, start = {}, 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        arrays[name] = np.arange(start, start + size, dtype=np.int32).reshape(shape)
+        start += size
+    return arrays
+
+
+def held_by_ranks(root, cases):
+    """{case: {(plan, tp, rank, parameter): array}} as the program has it, or what it refuses a case with.
+    cases: {case: (config, arrays)}"""
+    for name, (config, arrays) in cases.items():
+        (root / name).mkdir()
+        save_file(arrays, root / name / "model.safetensors")
+        (root / name / "config.json").write_text(json.dumps(config))
     program = BIN.parent / "tests/held_by_ranks"
     result = subprocess.run([str(program), str(root)], env=environment(), capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
@@ -268,7 +275,54 @@ def made(tmp_path_factory):
         else:
             plan, tp, rank, name, shape, elements, _ = values
             held[case][plan, tp, rank, name] = np.array(elements, np.int32).reshape(shape)
-    return cases, held
+    return held
+
+
+def digest(held):
+    """Of everything that all ranks hold."""
+    if isinstance(held, str):
+        return held
+    state = hashlib.sha256()
+    for key in sorted(held):
+        state.update(f"{key} {held[key].shape}".encode())
+        state.update(np.ascontiguousarray(held[key], np.int32).tobytes())
+    return state.hexdigest()[:16]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """{case: (model, arrays)} by the table, and what the program has of each case."""
+    if not TABLE_FILE.is_file():
+        pytest.skip(f"{TABLE_FILE} is absent")
+    cases = {}
+    for model in models(Table()):
+        name = model.model_type + (f"-{model.model_class}" if model.model_class else "")
+        cases[name] = (model, arrays_of(model.shapes()))
+    inputs = {name: (model.config, arrays) for name, (model, arrays) in cases.items()}
+    return cases, held_by_ranks(tmp_path_factory.mktemp("architectures"), inputs)
+
+
+def recorded():
+    """{case: [config, {tensor: shape}, digest of what the ranks must hold]}: the table's cases where it is absent."""
+    return json.loads(gzip.decompress(RECORD.read_bytes()))
+
+
+def test_every_rank_holds_what_is_recorded(tmp_path):
+    record = {name: case for name, case in recorded().items() if name not in WAIT_FOR_OPERATIONS}
+    held = held_by_ranks(tmp_path, {name: (config, arrays_of(shapes)) for name, (config, shapes, _) in record.items()})
+    found = {name: digest(held[name]) for name, (_, _, expected) in record.items() if digest(held[name]) != expected}
+    assert len(record) > 400
+    assert not found, f"{len(found)} of {len(record)} cases are not as recorded: {found}"
+
+
+def test_the_record_is_the_tables(made):
+    """Where the table or this test has changed: REWRITE=1 writes it anew."""
+    record = {name: [model.config, {key: list(array.shape) for key, array in arrays.items()},
+                     digest(model.expected(arrays))] for name, (model, arrays) in made[0].items()}
+    if os.environ.get("REWRITE"):
+        RECORD.parent.mkdir(exist_ok=True)
+        RECORD.write_bytes(gzip.compress(json.dumps(record).encode(), mtime=0))
+    assert recorded() == record
 
 
 def difference(expected, got):
@@ -278,7 +332,8 @@ def difference(expected, got):
     if missing or more:
         return f"missing {missing[:4]} ({len(missing)}), unexpected {more[:4]} ({len(more)})"
     wrong = [key for key in expected if expected[key].shape != got[key].shape or (expected[key] != got[key]).any()]
-    return f"{len(wrong)} differ, such as {wrong[:3]}: {[(expected[k].shape, got[k].shape) for k in wrong[:3]]}" if wrong else ""
+    shapes = [(expected[key].shape, got[key].shape) for key in wrong[:3]]
+    return f"{len(wrong)} differ, such as {wrong[:3]}: {shapes}" if wrong else ""
 
 
 def test_every_rank_holds_what_the_table_says(made):
@@ -300,6 +355,22 @@ def test_every_rule_of_the_table_is_used(made):
     assert known - used == UNUSED
 
 
+@needs_table
+def test_what_is_kept_in_32_bits_is_what_the_table_says():
+    """Of a type's first class; classes that differ have variants."""
+    table = Table()
+    for model_type, document in table.configs.items():
+        if model_type not in table.models:
+            continue
+        for names, variant in document.get("variants", {}).items():
+            document = {**document, **variant} if model_type in names.split(", ") else document
+        value = next((table.models[model_type]["classes"][name] for name in table.main_classes(model_type)), {})
+        keep = document.get("keep_in_fp32", {})
+        assert keep.get("float16", []) == value.get("keep_in_fp32", []), model_type
+        assert keep.get("float16_and_bfloat16", []) == value.get("keep_in_fp32_strict", []), model_type
+
+
+@needs_table
 def test_every_type_of_the_table_that_has_rules_is_known():
     table = Table()
     wanted = {name for name, model in table.models.items() if model.get("tp_plan") or model.get("ep_plan")

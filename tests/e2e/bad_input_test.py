@@ -246,3 +246,49 @@ def test_an_out_that_is_a_file_is_an_io_error(shardwise, tiny, tmp_path):
     result = load(shardwise, tiny, f"--out={tmp_path / 'out'}")
     assert_refused(result, IO, [str(tmp_path / "out")])
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def more_rules(**keys):
+    return {"family": "more", "model_types": [], "plans": {}, **keys}
+
+
+CHUNK = [{"op": "Chunk"}]
+BAD_RULES = {
+    "a pattern that does not compile": (
+        more_rules(transforms=[{"rename": "layers(", "to": "l"}]),
+        ["more.json: transforms[0].rename", "'layers('"],
+    ),
+    "a rule that makes what another tensor is": (
+        more_rules(transforms=[{"rename": "up_proj", "to": "gate_proj"}]),
+        ["parameter model.layers.0.mlp.gate_proj.weight has two sources", "model.layers.0.mlp.up_proj.weight"],
+    ),
+    "a converter that makes what another tensor is": (
+        more_rules(transforms=[{"convert": "up_proj.weight", "to": ["gate_proj.weight", "w"], "ops": CHUNK}]),
+        ["parameter model.layers.0.mlp.gate_proj.weight has two sources", "the rule for 'up_proj.weight' of", "more.json"],
+    ),
+    "a converter that misses a source": (
+        more_rules(transforms=[{"convert": ["up_proj.weight", "side_proj"], "to": "w", "ops": [{"op": "Concatenate"}]}]),
+        ["making model.layers.0.mlp.w by the rule for", "more.json", "no tensor matches its source 'side_proj'"],
+    ),
+    "an unknown style": (
+        more_rules(plans={"tp": {"base": {"layers.*.mlp.up_proj": "colwize"}}}),
+        ["more.json: plans.tp.base.layers.*.mlp.up_proj", "colwise"],
+    ),
+    "a base model": (more_rules(base="model"), ["more.json", "'base'"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_RULES)
+def test_rules_that_are_wrong_or_overlap_are_refused_by_all_ranks(shardwise, copy, tmp_path, what):
+    document, words = BAD_RULES[what]
+    (tmp_path / "more.json").write_text(json.dumps(document))
+    options = [f"--rules={tmp_path / 'more.json'}", f"--out={tmp_path / 'out'}"]
+    result = load(shardwise, copy, *options)
+    assert_refused(result, INPUT, words)
+    assert_nothing_under_a_final_name(tmp_path / "out")
+
+
+def test_a_file_of_rules_that_is_absent_is_named(shardwise, copy, tmp_path):
+    result = shardwise.run("plan", copy, "--tp=2", f"--rules={tmp_path / 'absent.json'}")
+    assert result.returncode == 4
+    assert "absent.json" in result.stderr

@@ -76,9 +76,7 @@ int main(int count, char** arguments) {
         auto const name = entry.path().filename().string();
         try {
             shardwise::test::print_case(name, entry.path());
-        } catch (shardwise::Error const& error) {
-            fmt::print("{}\n", nlohmann::json{name, error.what()}.dump());
-        }
+        } catch (shardwise::Error const& error) { fmt::print("{}\n", nlohmann::json{name, error.what()}.dump()); }
     }
     return testing::UnitTest::GetInstance()->Failed() ? 1 : 0;
 }

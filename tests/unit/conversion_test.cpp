@@ -274,5 +274,42 @@ TEST(Conversion, TheOperationsErrorNamesTheParameter) {
     }
 }
 
+TEST(Conversion, TwoConvertersOfTheSameTextKeepTheirOwnOperations) {
+    auto const architecture = architecture_of(
+        R"({"convert": "qkv", "to": ["q", "k"], "scope": "a", "ops": [{"op": "Chunk"}]},
+           {"convert": "qkv", "to": "t", "scope": "b", "ops": [{"op": "Transpose"}]})");
+    auto const stored = stored_tensors({{"model.a.qkv", {4, 3}}, {"model.b.qkv", {4, 3}}});
+    Model const model(stored, architecture);
+    EXPECT_THAT(model.names(), ElementsAre("model.a.k", "model.a.q", "model.b.t"));
+    EXPECT_EQ(model.whole("model.b.t"), swapped(stored.at("model.b.qkv"), 0, 1));
+    EXPECT_EQ(model.whole("model.a.k"), sliced(stored.at("model.a.qkv"), 0, 2, 4));
+}
+
+TEST(Conversion, AScopeThatIsEmptyIsTheBaseModel) {
+    auto const architecture = architecture_of(R"({"rename": "^a", "to": "b", "scope": ""})");
+    Model const model(stored_tensors({{"model.a", {2}}, {"a", {2}}, {"model.model.a", {2}}}), architecture);
+    EXPECT_THAT(model.names(), ElementsAre("b", "model.b", "model.model.a"));
+}
+
+TEST(Conversion, NamesOfTheModelDecideWhatIsConvertedAlready) {
+    auto const architecture = architecture_of(R"({"rename": "^encoder", "to": "model"}, {"rename": "^old", "to": "new"},
+        {"convert": "w", "to": ["q", "k"], "ops": [{"op": "Chunk"}]})", "", R"("ignore": "norm")");
+    auto const stored = stored_tensors({{"encoder.w", {4}}, {"old.v", {4}}, {"norm", {2}}, {"final_norm", {2}}});
+    MappingOptions options;
+    options.model_names = {"model.q", "model.k", "old.v", "model.norm"};
+    EXPECT_THAT(Model(stored, architecture, options).names(), ElementsAre("model.k", "model.norm", "model.q", "old.v"))
+        << "a parameter of the model is not ignored, whatever the patterns say";
+}
+
+TEST(Conversion, ATensorThatStandsWhereAConverterPutsOneIsRefusedWithTheRule) {
+    auto const architecture = architecture_of(R"({"convert": "qk", "to": ["q", "k"], "ops": [{"op": "Chunk"}]})");
+    try {
+        Model(stored_tensors({{"qk", {4}}, {"k", {2}}}), architecture);
+        FAIL() << "accepted";
+    } catch (Error const& error) {
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("parameter k has two sources"), HasSubstr("'qk' of t.json")));
+    }
+}
+
 }  // namespace
 }  // namespace shardwise::test
