@@ -58,7 +58,8 @@ std::vector<ShardPieces::HeldBlock> ShardPieces::lower_all(std::uint32_t paramet
     auto const view = evaluate(parameters_[parameter].value);
     std::vector<HeldBlock> blocks;
     for (std::int64_t rank = 0; rank < mesh_.world(); ++rank) {
-        if (mesh_.leader(rank) != rank || !shardwise::is_held(parameters_[parameter].placement, mesh_, rank)) { continue; }
+        bool const is_copy = mesh_.leader(rank) != rank;
+        if (is_copy || !shardwise::is_held(parameters_[parameter].placement, mesh_, rank)) { continue; }
         for (auto& [source, block] : blocks_of(parameters_[parameter], view, parameter, mesh_, rank)) {
             blocks.push_back({source, rank, std::move(block)});
         }

@@ -288,8 +288,8 @@ std::vector<IgnoreRule> parse_ignore(JsonReader const& document) {
 
 ArchitectureData parse_document(JsonReader const& document, UsedTransforms const& used) {
     document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "base_class", "parts",
-                         "sizes", "ignore", "tied", "keep_in_fp32", "heads", "parameters", "ignore_missing", "transforms",
-                         "plans", "pipeline", "variants"});
+                         "sizes", "ignore", "tied", "keep_in_fp32", "heads", "parameters", "ignore_missing",
+                         "transforms", "plans", "pipeline", "variants"});
     ArchitectureData data;
     auto& component = data.components.emplace_back();
     component.origin = document.path();

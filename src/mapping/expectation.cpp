@@ -100,7 +100,9 @@ std::string to_json(Expectation const& expectation) {
     for (auto const& [name, parameter] : expectation) {
         auto& entry = json[name] = nlohmann::json::object();
         if (parameter.dtype) { entry["dtype"] = to_string(*parameter.dtype); }
-        if (parameter.shape) { entry["shape"] = std::vector<std::int64_t>(parameter.shape->begin(), parameter.shape->end()); }
+        if (auto const& shape = parameter.shape) {
+            entry["shape"] = std::vector<std::int64_t>(shape->begin(), shape->end());
+        }
     }
     return json.dump();
 }

@@ -98,8 +98,9 @@ TEST(Parts, LookUpSizesInTheirOwnConfiguration) {
                             {"model.language.layers.0.experts.1.w", {2, 2}},
                             {"model.language.fused", {8, 2}}},
                            kConfig, tp2());
-    EXPECT_EQ(model["model.language.fused"].placement.cuts.at(0).blocks.size(), 2U) << "two blocks of 4 heads, not of 3";
-    EXPECT_EQ(model["model.language.fused"].placement.cuts.at(0).blocks[0].size, 4);
+    auto const& blocks = model["model.language.fused"].placement.cuts.at(0).blocks;
+    EXPECT_EQ(blocks.size(), 2U) << "two blocks of 4 heads, not of 3";
+    EXPECT_EQ(blocks[0].size, 4);
     auto const more_experts = std::string(kConfig).replace(std::string(kConfig).find("\"num_experts\": 2"), 16,
                                                            "\"num_experts\": 3");
     EXPECT_THAT(refusal([&] { zoo({{"model.language.layers.0.experts.0.w", {2, 2}}}, more_experts); }),

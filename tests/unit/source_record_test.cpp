@@ -82,7 +82,8 @@ TEST(SourceRecord, TheRulesOfEveryKnownArchitectureAreKeptWhole) {
 
 TEST(SourceRecord, OtherRulesGiveAnotherDigest) {
     auto const digest_of_rules = [](std::string const& rules) {
-        return record_source(two_files(), Architecture::parse(rules, "mine.json"), {.mesh = {.tp = 2}}).parameters_digest;
+        auto const architecture = Architecture::parse(rules, "mine.json");
+        return record_source(two_files(), architecture, {.mesh = {.tp = 2}}).parameters_digest;
     };
     std::string const cut_rows =
         R"({"family": "mine", "model_types": [], "plans": {"tp": {"base": {"b": "rowwise"}}}})";
