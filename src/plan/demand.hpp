@@ -73,7 +73,7 @@ class Demand {
     std::vector<SourceUse> uses_;
     std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor
     std::vector<CachedTensor> cache_;           ///< most recently used first
-    std::size_t cache_limit_ = 8;
+    std::size_t cache_limit_ = 2;
 };
 
 }  // namespace shardwise
