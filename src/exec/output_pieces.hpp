@@ -24,7 +24,7 @@ struct Piece {
     CopyBlock block;  ///< source: place in the output; target: place in object block.tensor of the holder
 };
 
-/// The pieces of every output tensor; they cover it exactly once.
+/// The pieces of every output tensor. They cover it; where they overlap they say the same.
 class PieceMap {
    public:
     virtual ~PieceMap() = default;
@@ -64,6 +64,7 @@ class ShardPieces final : public PieceMap {
     };
     std::vector<HeldBlock> lower_all(std::uint32_t parameter) const;
     Lowered const& lowered(std::uint32_t parameter);
+    std::uint64_t covered_bytes(std::uint32_t item) const;
     void check_complete() const;
 
     Catalog const& catalog_;

@@ -114,7 +114,8 @@ TEST(ShardPieces, StoredTensorsComeOutOfWhatTheRanksHold) {
                 }
                 auto const first = model.files()[stored.file].begin() + static_cast<std::ptrdiff_t>(stored.begin);
                 EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), first));
-                EXPECT_THAT(writes, ::testing::Each(1));
+                bool const may_overlap = stored.name == "heads" || stored.name == "fused";
+                EXPECT_THAT(writes, ::testing::Each(may_overlap ? ::testing::Ge(1) : ::testing::Eq(1)));
             }
         }
     }
