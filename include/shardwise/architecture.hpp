@@ -35,6 +35,13 @@ class Architecture {
     /// plans, heads and ties take the place of those they name. Several such files run in the order they are put.
     Architecture with_rules(std::string const& json, std::string const& origin) const;
 
+    /// What restore() takes: the files that it was made of, as text. Parts and `use` are not in it; they are looked up
+    /// again among what is known then.
+    std::string record() const;
+
+    /// @throws Error input for what is no record.
+    static Architecture restore(std::string const& record);
+
     /// Every model type that load() knows, sorted.
     static std::vector<std::string> known_model_types();
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <shardwise/error.hpp>
 
@@ -12,6 +13,7 @@
 #include "mapping/model_config.hpp"
 #include "mapping/size_expression.hpp"
 #include "util/file.hpp"
+#include "util/json_reader.hpp"
 #include "util/suggest.hpp"
 
 namespace shardwise {
@@ -96,6 +98,38 @@ Architecture Architecture::with_rules(std::string const& json, std::string const
     request.rules.push_back({json, origin, false});
     return Architecture(
         std::make_shared<Content>(std::move(request), content_->is_chosen_by_name, content_->config_json));
+}
+
+std::string Architecture::record() const {
+    auto const& [text, variant, is_of_class] = content_->request.description;
+    nlohmann::json json = {{"origin", text->origin},
+                           {"text", text->json},
+                           {"is_shared", text->is_shared},
+                           {"model_type", variant.model_type},
+                           {"model_class", variant.model_class},
+                           {"is_of_class", is_of_class},
+                           {"is_chosen_by_name", content_->is_chosen_by_name},
+                           {"rules", nlohmann::json::array()}};
+    for (auto const& rules : content_->request.rules) {
+        json["rules"].push_back({{"origin", rules.origin}, {"text", rules.json}});
+    }
+    return json.dump();
+}
+
+Architecture Architecture::restore(std::string const& record) {
+    auto const parsed = parse_json(record, "architecture record");
+    JsonReader const json(parsed, "architecture record");
+    json.allow_only({"origin", "text", "is_shared", "model_type", "model_class", "is_of_class", "is_chosen_by_name",
+                     "rules"});
+    RuleText const text = {json["text"].text(), json["origin"].text(), json["is_shared"].boolean()};
+    AssemblyRequest request{{std::make_shared<RuleText const>(text),
+                             {json["model_type"].text(), json["model_class"].text()},
+                             json["is_of_class"].boolean()},
+                            {}};
+    for (auto const& rules : json["rules"].array()) {
+        request.rules.push_back({rules["text"].text(), rules["origin"].text(), false});
+    }
+    return Architecture(std::make_shared<Content>(std::move(request), json["is_chosen_by_name"].boolean(), ""));
 }
 
 void Architecture::add(std::string const& json, std::string const& origin, bool overwrite) {
