@@ -264,12 +264,11 @@ BAD_RULES = {
     ),
     "a converter that makes what another tensor is": (
         more_rules(transforms=[{"convert": "up_proj.weight", "to": ["gate_proj.weight", "w"], "ops": CHUNK}]),
-        ["parameter model.layers.0.mlp.gate_proj.weight has two sources", "the rule for 'up_proj.weight' of",
-         "more.json"],
+        ["model.layers.0.mlp.gate_proj.weight has two sources", "the rule for 'up_proj.weight' of", "more.json"],
     ),
     "a converter that misses a source": (
-        more_rules(
-            transforms=[{"convert": ["up_proj.weight", "side_proj"], "to": "w", "ops": [{"op": "Concatenate"}]}]),
+        more_rules(transforms=[{"convert": ["up_proj.weight", "side_proj"], "to": "w",
+                                "ops": [{"op": "Concatenate"}]}]),
         ["making model.layers.0.mlp.w by the rule for", "more.json", "no tensor matches its source 'side_proj'"],
     ),
     "an unknown style": (

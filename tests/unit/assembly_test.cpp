@@ -297,5 +297,26 @@ TEST(OwnRules, MayTakeTensorsButNotMakeAParameterTwice) {
                 AllOf(HasSubstr("parameter q has two sources"), HasSubstr("'qk' of mine.json")));
 }
 
+TEST(Record, RestoresTypeClassAndTheUsersRules) {
+    know_zoo();
+    constexpr char const* kMine = R"({"family": "mine", "model_types": [], "plans": {"tp": {"base": {"x": "colwise"}}},
+        "transforms": [{"rename": "^lm\\.", "to": "language."}]})";
+    auto const stored = stored_tensors({{"lm.model.layers.0.q.weight", {4, 4}}, {"x.w", {4, 4}}});
+    for (auto const* config : {R"({"model_type": "zoo", "text_config": {"model_type": "zoo_text"}})",
+                               R"({"model_type": "zoo", "architectures": ["ZooModel"],
+                                   "text_config": {"model_type": "zoo_text"}})"}) {
+        for (auto const& architecture : {Architecture::for_config(config), Architecture::load("zoo")}) {
+            auto const mine = architecture.with_rules(kMine, "mine.json");
+            Model const before(stored, mine, tp2(), config);
+            Model const after(stored, Architecture::restore(mine.describe(), "record"), tp2(), config);
+            EXPECT_EQ(after.names(), before.names()) << config;
+            EXPECT_EQ(after.warnings(), before.warnings());
+            EXPECT_EQ(kind_of(after["x.w"]), Placement::Kind::shard);
+            EXPECT_EQ(kind_of(after[after.names().front()]), Placement::Kind::shard);
+        }
+    }
+    EXPECT_THAT(refusal([] { Architecture::restore("{}", "record"); }), HasSubstr("record"));
+}
+
 }  // namespace
 }  // namespace shardwise::test
