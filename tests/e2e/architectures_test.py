@@ -170,7 +170,8 @@ def parameters_of(rule_name, plans):
     """Names and shapes of parameters that a rule of a plan is for."""
     name = rule_name.replace("*", "0")
     if "experts." in name or "grouped_gemm" in (plans["ep"].get(rule_name),):
-        return {name: (EXPERTS, 8)} if name.endswith("bias") else {name: (EXPERTS, 8, 6)}
+        inner = (6, 4) if name.endswith("down_proj") else (8, 6)
+        return {name: (EXPERTS, 8)} if name.endswith("bias") else {name: (EXPERTS, *inner)}
     if plans["tp"].get(rule_name, "").startswith("embedding"):
         return {f"{name}.weight": (10, 6)}
     return {f"{name}.weight": (6, 8), f"{name}.bias": (6,), f"{name}.scale": (7, 5)}
