@@ -11,6 +11,12 @@
 
 namespace shardwise {
 
+/// Patterns of parameters that stay in 32 bits when a model is cast, found anywhere in a name.
+struct KeepInFp32 {
+    std::vector<std::string> float16;               ///< when it is cast to float16
+    std::vector<std::string> float16_and_bfloat16;  ///< when it is cast to either
+};
+
 struct ArchitectureData {
     std::string origin;        ///< file name, for messages
     bool is_built_in = false;  ///< shared by a family: not every rule need apply to every model
@@ -22,6 +28,7 @@ struct ArchitectureData {
     std::map<std::string, std::string> sizes;   ///< size name -> expression, used when config.json lacks it
     std::vector<std::string> ignore;            ///< patterns of stored tensors that are no parameters
     std::map<std::string, std::string> tied;    ///< parameter -> the one whose values it shares
+    KeepInFp32 keep_in_fp32;
     std::vector<Transform> transforms;          ///< legacy renames included, last
     std::map<std::string, ParallelPlan> plans;
     std::map<std::string, Heads> heads;         ///< rule name -> what the cut dimension is made of

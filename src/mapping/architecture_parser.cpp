@@ -230,6 +230,13 @@ std::map<std::string, Heads> parse_head_lists(JsonReader const& document) {
     return heads;
 }
 
+KeepInFp32 parse_keep_in_fp32(JsonReader const& document) {
+    auto const lists = document.find("keep_in_fp32");
+    if (!lists) { return {}; }
+    lists->allow_only({"float16", "float16_and_bfloat16"});
+    return {texts_of(*lists, "float16"), texts_of(*lists, "float16_and_bfloat16")};
+}
+
 /// Every chain of `extends` must end in a plan that extends nothing.
 void check_extensions(JsonReader const& where, std::map<std::string, ParallelPlan> const& plans) {
     for (auto const& [name, plan] : plans) {
@@ -251,7 +258,7 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
     auto const parsed = parse_json(json, origin);
     JsonReader const document(parsed, origin);
     document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "sizes", "ignore",
-                         "tied", "heads", "transforms", "plans"});
+                         "tied", "keep_in_fp32", "heads", "transforms", "plans"});
     ArchitectureData data;
     data.origin = origin;
     data.family = document["family"].text();
@@ -261,6 +268,7 @@ ArchitectureData parse_architecture(std::string const& json, std::string const& 
     if (auto const base = document.find("base")) { data.base = base->text(); }
     if (auto const sizes = document.find("sizes")) { data.sizes = sizes->text_members(); }
     if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }
+    data.keep_in_fp32 = parse_keep_in_fp32(document);
     data.heads = parse_head_lists(document);
     if (auto const transforms = document.find("transforms")) {
         for (auto const& rule : transforms->array()) { data.transforms.push_back(parse_transform(rule)); }

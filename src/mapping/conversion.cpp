@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <map>
 
 #include <fmt/format.h>
@@ -74,8 +75,12 @@ bool merges_lists(Transform const& transform) {
                        [](Operation const& op) { return std::holds_alternative<MergeModulelist>(op); });
 }
 
+/// Makes the expression of a stored tensor.
+using LeafMaker = std::function<Expression(std::uint32_t tensor)>;
+
 /// The buckets of an entry as expressions, complete and in the order of the rule's sources.
-std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Catalog const& catalog) {
+std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Catalog const& catalog,
+                                    LeafMaker const& leaf) {
     std::vector<Bucket> buckets;
     auto const sources = transform.pattern.sources();
     for (std::size_t i = 0; i < sources.size(); ++i) {
@@ -84,7 +89,7 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
         if (merges_lists(transform)) { order_by_number(collected, sources[i], catalog); }
         Bucket bucket{sources[i], {}, true};
         for (auto const& item : collected) {
-            bucket.tensors.push_back(stored(item.tensor, catalog.tensors()[item.tensor]));
+            bucket.tensors.push_back(leaf(item.tensor));
         }
         if (i > 0 && merges_lists(transform) && bucket.tensors.size() != buckets.front().tensors.size()) {
             refuse(fmt::format("{} tensors match '{}' but {} match '{}'", buckets.front().tensors.size(), sources[0],
@@ -96,9 +101,9 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
 }
 
 std::vector<NamedExpression> convert_entry(Entry entry, Transform const& transform, Catalog const& catalog,
-                                           SizeLookup const& size_of) {
+                                           SizeLookup const& size_of, LeafMaker const& leaf) {
     auto const hit = entry.hit;
-    auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog),
+    auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog, leaf),
                                     transform.targets, size_of);
     std::vector<NamedExpression> outputs;
     for (auto& bucket : buckets) {
@@ -121,11 +126,12 @@ void check_single_source(std::vector<NamedExpression> const& parameters, Catalog
 }  // namespace
 
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
-                                     SizeLookup const& size_of) {
-    auto const wanted = wanted_tensors(catalog, architecture.ignore);
+                                     SizeLookup const& size_of, Leaves const& leaves) {
+    auto wanted = wanted_tensors(catalog, architecture.ignore);
+    std::erase_if(wanted, [&](std::uint32_t tensor) { return leaves.is_taken_in(tensor); });
     std::vector<std::string> names;
     names.reserve(wanted.size());
-    for (auto const tensor : wanted) { names.push_back(catalog.tensors()[tensor].name); }
+    for (auto const tensor : wanted) { names.push_back(leaves.name_of(tensor)); }
     auto mapped = map_names(architecture.transforms, std::move(names), architecture.base);
 
     std::vector<NamedExpression> parameters;
@@ -133,7 +139,8 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
     for (std::size_t i = 0; i < mapped.size(); ++i) {
         auto& [name, hit] = mapped[i];
         if (!hit) {
-            parameters.push_back({std::move(name), stored(wanted[i], catalog.tensors()[wanted[i]])});
+            auto value = leaves.leaf(wanted[i], name);
+            parameters.push_back({std::move(name), std::move(value)});
             continue;
         }
         auto const& transform = architecture.transforms[hit->transform];
@@ -144,7 +151,8 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
     }
     for (auto& [key, entry] : entries) {
         try {
-            auto outputs = convert_entry(std::move(entry), architecture.transforms[key.second], catalog, size_of);
+            auto outputs = convert_entry(std::move(entry), architecture.transforms[key.second], catalog, size_of,
+                                         [&](std::uint32_t tensor) { return leaves.leaf(tensor, key.first); });
             std::move(outputs.begin(), outputs.end(), std::back_inserter(parameters));
         } catch (Error const& error) { throw error.while_(fmt::format("making {}", key.first)); }
     }

@@ -9,6 +9,7 @@
 #include <shardwise/catalog.hpp>
 
 #include "mapping/architecture_data.hpp"
+#include "mapping/leaves.hpp"
 
 namespace shardwise {
 
@@ -19,8 +20,9 @@ struct NamedExpression {
 };
 
 /// Renames and converts every tensor of @p catalog that is not ignored; in natural order of names.
+/// @param leaves says how each tensor is taken.
 /// @throws Error input: two sources for one name, a missing source or expert, operations that do not fit.
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
-                                     SizeLookup const& size_of);
+                                     SizeLookup const& size_of, Leaves const& leaves);
 
 }  // namespace shardwise

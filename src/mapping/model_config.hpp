@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include <shardwise/dtype.hpp>
+
 namespace shardwise {
 
 /// The few facts of config.json that mapping needs. Sizes are whole numbers found at the top or in "text_config", and
@@ -28,12 +30,16 @@ class ModelConfig {
     /// is not known here: Gemma ties, and its published configurations do not say so.
     bool unties_embeddings() const noexcept { return unties_embeddings_; }
 
+    /// "dtype" or "torch_dtype", at the top or in "text_config"; nothing if not stated or no floating-point type.
+    std::optional<DType> dtype() const noexcept { return dtype_; }
+
     std::optional<std::int64_t> size(std::string const& name) const;
 
    private:
     std::string model_type_;
     std::string model_class_;
     bool unties_embeddings_ = false;
+    std::optional<DType> dtype_;
     std::map<std::string, std::int64_t> sizes_;
 };
 

@@ -10,7 +10,9 @@
 
 #include "mapping/architecture_data.hpp"
 #include "mapping/conversion.hpp"
+#include "mapping/leaves.hpp"
 #include "mapping/model_config.hpp"
+#include "mapping/scale_placement.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -137,7 +139,8 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     auto const size_of = size_lookup(data, config);
     auto const plan = flatten_plan(data, options.plan);
 
-    auto named = convert(catalog, data, size_of);
+    Leaves const leaves(catalog, data.keep_in_fp32, options.dtype, {options.dequantizes, config.dtype()});
+    auto named = convert(catalog, data, size_of, leaves);
     std::set<std::string> stored;
     for (auto const& parameter : named) { stored.insert(parameter.name); }
     keep_chosen(named, options);
@@ -160,6 +163,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         }
         result.list.push_back(std::move(parameter));
     }
+    if (!options.dequantizes) { cut_scales_with_codes(result.list); }
     if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
     result.warnings = cut_heads.warnings();
     std::ranges::move(idle_rules(data, plan, options.plan, stored), std::back_inserter(result.warnings));

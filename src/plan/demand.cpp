@@ -80,7 +80,6 @@ Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions cons
 void Demand::add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_source, std::uint64_t max_gap) {
     auto const& parameter = parameters_[tensor];
     auto const view = evaluate(parameter.value);
-    auto const element_bits = static_cast<std::uint64_t>(bits(parameter.value.dtype));
     auto const use_of = [&](std::uint32_t source) -> SourceUse& {
         if (use_of_source[source] == kNoUse) {
             use_of_source[source] = static_cast<std::uint32_t>(uses_.size());
@@ -90,7 +89,9 @@ void Demand::add_uses(std::uint32_t tensor, std::vector<std::uint32_t>& use_of_s
     };
     for (auto const& region : view.regions) {
         auto& use = use_of(region.source);
-        auto const bytes = source_bytes(region, element_bits);
+        auto const dtype = region.dtype.value_or(parameter.value.dtype);
+        auto const bytes = source_bytes(region, static_cast<std::uint64_t>(bits(dtype)));
+        if (dtype != parameter.value.dtype) { use.unit_bytes = unit_bytes(dtype); }
         use.needed = {std::min(use.needed.begin, bytes.begin), std::max(use.needed.end, bytes.end)};
         use.is_whole_everywhere = use.is_whole_everywhere && is_whole(parameter.placement);
         if (use.tensors.empty() || use.tensors.back() != tensor) { use.tensors.push_back(tensor); }

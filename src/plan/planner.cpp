@@ -11,6 +11,7 @@
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
 #include "plan/planner.hpp"
+#include "plan/scalings.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
@@ -43,7 +44,6 @@ void add_tensors(Plan& plan, Demand const& demand) {
         tensor.global_bytes = bytes_of(tensor.global_shape, tensor.dtype, tensor.name);
         tensor.store_offset = plan.store_bytes;
         plan.store_bytes = align_up(plan.store_bytes + tensor.size_bytes, kStoreAlignment);
-        plan.totals.needed_bytes += tensor.size_bytes;
         plan.tensors.push_back(std::move(tensor));
     }
 }
@@ -66,6 +66,7 @@ void fill_totals(Plan& plan) {
             used += block.bytes();
             runs += block.runs();
         }
+        totals.needed_bytes += used;
         auto const read = direct.is_by_runs ? used : direct.range.size_bytes;
         totals.read_bytes += read;
         totals.over_read_bytes += read - used;
@@ -78,6 +79,7 @@ void fill_totals(Plan& plan) {
         std::uint64_t in_wave = 0;
         for (auto const& receive : wave.receives) {
             in_wave += receive.bytes;
+            totals.needed_bytes += receive.bytes;
             if (receive.peer == plan.rank) { continue; }
             totals.received_bytes += receive.bytes;
             ++totals.messages;
@@ -170,6 +172,8 @@ MappingOptions mapping_options(PlanOptions const& options) {
     mapping.strict_divisible = options.strict_divisible;
     mapping.include = options.include;
     mapping.exclude = options.exclude;
+    mapping.dtype = options.dtype;
+    mapping.dequantizes = options.dequantizes;
     return mapping;
 }
 
@@ -205,7 +209,8 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
         strategies.push_back(
-            choose_strategy(use, {options.strategy, options.mesh.world(), plan.facts[stored.file].is_cached()}));
+            choose_strategy(use, {options.strategy, options.mesh.world(), plan.facts[stored.file].is_cached(),
+                                  cuts_units(use, stored)}));
         count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
         if (strategies.back() == Strategy::direct) {
             direct.add(stored, demand.blocks_for(use, options.mesh.tp_rank(rank)));
@@ -223,6 +228,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     assign_waves(plan, waves, demand, budget.request_bytes);
     plan.digest = digest_of(plan, demand, strategies, waves);
     fill_totals(plan);
+    add_scalings(plan, catalog, demand.parameters());
     return plan;
 }
 

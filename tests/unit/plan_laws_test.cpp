@@ -135,7 +135,7 @@ std::uint64_t read_bytes(std::span<Plan const> plans) {
 
 TEST(PlanLaws, CooperativeReadingReadsEachNeededByteOnce) {
     for (auto const& mesh : {Mesh{1, 2}, Mesh{1, 3}, Mesh{2, 2}, Mesh{1, 8}, Mesh{2, 4}}) {
-        auto const model = mixed_model("model", 5, mesh.tp, 30);
+        auto const model = mixed_model("model", 5, mesh.tp, 30, Casts::none);
         auto const bytes = read_bytes(plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB)));
         auto const needed = model.needed_bytes(mesh.tp);
         EXPECT_GE(bytes, needed);
@@ -149,6 +149,23 @@ TEST(PlanLaws, CooperativeReadingOfAWholeModelReadsNothingTwiceAndNothingElse) {
         auto const model = small_mixtral("model", mesh.tp);
         auto const plans = plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB));
         EXPECT_EQ(read_bytes(plans), model.catalog().tensor_bytes());
+    }
+}
+
+TEST(PlanLaws, CastsOfAlignedTensorsAreReadTogetherOthersByTheirRanksAlone) {
+    for (auto const skipped : {0, 1}) {
+        ModelBuilder builder("model", 2);
+        builder.add("pad", DType::u8, {skipped});
+        builder.add("wide", DType::f32, {512, 300});
+        auto model = builder.finish();
+        model.add("wide", cast_of(model.leaf("wide"), DType::bf16), cut_along({512, 300}, 1, 4));
+        auto const plans = plan_all(model, options_for({1, 4}, StrategyChoice::cooperative, kMiB));
+        bool const is_aligned = model.leaf("wide").dtype == DType::f32 && model.catalog().tensors()[1].begin % 4 == 0;
+        EXPECT_EQ(plans[0].waves.empty(), !is_aligned);
+        if (is_aligned) { EXPECT_EQ(read_bytes(plans), 512U * 300 * 4); }
+        expect_right_tensors(model, plans);
+        EXPECT_EQ(plans[1].totals.needed_bytes, 512U * 75 * 4);
+        EXPECT_EQ(plans[1].totals.store_bytes, 512U * 75 * 2);
     }
 }
 
