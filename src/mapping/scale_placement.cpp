@@ -17,6 +17,13 @@ bool is_codes(DType dtype) {
            dtype == DType::f8_e5m2fnuz;
 }
 
+std::vector<std::string> scale_names(std::string const& codes) {
+    std::vector<std::string> names = {codes + "_scale_inv", codes + "_scale"};
+    constexpr std::string_view kWeight = ".weight";
+    if (codes.ends_with(kWeight)) { names.push_back(codes.substr(0, codes.size() - kWeight.size()) + ".scale"); }
+    return names;
+}
+
 /// Elements of the codes along a dimension for one of the scales.
 std::int64_t block_of(Shape const& codes, Shape const& scales, std::size_t dim) {
     auto const missing = codes.rank() - scales.rank();
@@ -53,8 +60,8 @@ void cut_scales_with_codes(std::vector<Parameter>& parameters) {
     for (std::size_t i = 0; i < parameters.size(); ++i) { index_of.emplace(parameters[i].name, i); }
     for (auto const& codes : parameters) {
         if (!is_codes(codes.value.dtype)) { continue; }
-        for (auto const* const suffix : {"_scale_inv", "_scale"}) {
-            auto const found = index_of.find(codes.name + suffix);
+        for (auto const& name : scale_names(codes.name)) {
+            auto const found = index_of.find(name);
             if (found == index_of.end()) { continue; }
             auto& scales = parameters[found->second];
             scales.placement = placement_of_scales(codes, scales.value.shape, scales.name);

@@ -142,22 +142,22 @@ struct Damage {
     char const* text;
 };
 
-/// A copy cut to an eighth of its length: every rank has something to read behind that.
-std::string stump_of(std::string const& path) {
-    auto stump = path + ".stump";
-    std::filesystem::copy_file(path, stump, std::filesystem::copy_options::overwrite_existing);
-    std::filesystem::resize_file(stump, std::filesystem::file_size(path) / 8);
-    return stump;
+/// A copy cut to half its length.
+std::string half_of(std::string const& path) {
+    auto half = path + ".half";
+    std::filesystem::copy_file(path, half, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::resize_file(half, std::filesystem::file_size(path) / 2);
+    return half;
 }
 
 std::vector<Damage> damages() {
     return {
         {"missing", [](FileRecord& file) { file.path += ".gone"; }, Errc::io, "No such file"},
-        {"shorter than its header says", [](FileRecord& file) { file.path = stump_of(file.path); }, Errc::input,
+        {"shorter than its header says", [](FileRecord& file) { file.path = half_of(file.path); }, Errc::input,
          "its header was read when it had"},
         {"shorter than when it was opened",
          [](FileRecord& file) {
-             file.path = stump_of(file.path);
+             file.path = half_of(file.path);
              file.size_bytes = std::filesystem::file_size(file.path);
          },
          Errc::input, "the file ends there"},

@@ -78,11 +78,11 @@ std::string shared_folder(std::string const& name) {
     return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
 }
 
-TestModel const& model_on_disk(std::int64_t tp) {
-    static std::map<std::int64_t, TestModel> models;
-    if (auto const found = models.find(tp); found != models.end()) { return found->second; }
+TestModel const& model_on_disk(std::int64_t tp, Casts casts) {
+    static std::map<std::pair<std::int64_t, Casts>, TestModel> models;
+    if (auto const found = models.find({tp, casts}); found != models.end()) { return found->second; }
     auto const folder = shared_folder("model");
-    auto const& model = models.emplace(tp, mixed_model(folder, 21, tp, 15)).first->second;
+    auto const& model = models.emplace(std::pair(tp, casts), mixed_model(folder, 21, tp, 15, casts)).first->second;
     auto const world = make_world();
     together(*world, [&] {
         if (world->rank() == 0) { model.write(); }

@@ -45,8 +45,9 @@ std::string describe(Way const& way);
 std::vector<Storage> storages();
 std::vector<Network> networks(int ranks);
 
-/// A model in files that all ranks can read, made once for each tp; removed when the process ends. Collective.
-TestModel const& model_on_disk(std::int64_t tp);
+/// A model in files that all ranks can read, made once for each tp, with and without casts; removed when the process
+/// ends. Collective.
+TestModel const& model_on_disk(std::int64_t tp, Casts casts = Casts::none);
 
 /// A folder all ranks can use, its name the same on all; removed when the process ends. Collective.
 std::string shared_folder(std::string const& name);
