@@ -40,6 +40,9 @@ inline constexpr int kDTypeCount = 22;
 /// whose total must be whole bytes.
 int bits(DType dtype) noexcept;
 
+/// The fewest bytes that hold whole elements: 1 for F4 (two elements), 3 for F6 (four).
+std::uint64_t unit_bytes(DType dtype) noexcept;
+
 /// The format's own name, for example "BF16".
 std::string_view to_string(DType dtype) noexcept;
 

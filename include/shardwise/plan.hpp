@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include <boost/container/small_vector.hpp>
 
 #include <shardwise/architecture.hpp>
+#include <shardwise/block_grid.hpp>
 #include <shardwise/catalog.hpp>
 #include <shardwise/dtype.hpp>
 #include <shardwise/expectation.hpp>
@@ -42,17 +44,36 @@ struct CopyLoop {
     bool operator==(CopyLoop const&) const = default;
 };
 
+/// Instead of an index: codes without scales.
+inline constexpr std::uint32_t kUnscaled = ~std::uint32_t{0};
+
+/// The type that elements have and the one that they get on the way into place.
+struct ElementCast {
+    DType from = DType::u8;
+    DType to = DType::u8;           ///< the same: bytes are moved as they are
+    std::uint64_t target_step = 0;  ///< bytes from one element of a run to the next in the target; unused if moved
+    std::uint32_t scaling = kUnscaled;    ///< codes to be dequantized: index into Plan::scalings
+    std::uint64_t first_element = 0;      ///< with a scaling: number in its stored tensor of the block's first element
+    bool is_move() const noexcept { return from == to; }
+    bool operator==(ElementCast const&) const = default;
+};
+
 /// Evenly spaced runs of bytes and where they go: `for each loop, outermost first: copy run_bytes`.
-/// Loops are ordered by source stride and do not overlap in the source.
+/// Loops are ordered by source stride and do not overlap in the source. With a cast, sources count bytes of the stored
+/// type and targets those of the new one, and a run is a whole number of elements and of bytes.
 struct CopyBlock {
     std::uint32_t tensor = 0;       ///< index into Plan::tensors; kElsewhere in what is sent on but not held
     std::uint64_t source = 0;       ///< first byte, relative to what the block is said to copy from
     std::uint64_t target = 0;       ///< first byte inside the tensor's local storage
     std::uint64_t run_bytes = 0;
     boost::container::small_vector<CopyLoop, 2> loops;
+    ElementCast cast = {};
 
-    /// Bytes moved in all.
+    /// Bytes taken from the source in all.
     std::uint64_t bytes() const noexcept;
+
+    /// Bytes put into the target in all.
+    std::uint64_t target_bytes() const noexcept;
 
     std::uint64_t runs() const noexcept { return run_bytes == 0 ? 0 : bytes() / run_bytes; }
 
@@ -108,6 +129,14 @@ struct Wave {
     std::vector<Delivery> sends;     ///< in order of first receiver; includes this rank's own if other replicas exist
 };
 
+/// The scales that this rank needs of one tensor of them.
+struct Scaling {
+    FileRange range;
+    DType dtype = DType::f32;
+    std::uint64_t first_scale = 0;  ///< number of the first one in the range
+    BlockGrid grid;
+};
+
 /// One tensor as this rank holds it.
 struct PlannedTensor {
     std::string name;
@@ -123,7 +152,7 @@ struct PlannedTensor {
 
 /// Bytes and counts over a plan, before anything is read.
 struct PlanTotals {
-    std::uint64_t needed_bytes = 0;     ///< stored bytes of this rank's tensors
+    std::uint64_t needed_bytes = 0;     ///< stored bytes that this rank's tensors are made of
     std::uint64_t read_bytes = 0;       ///< this rank asks storage for
     std::uint64_t over_read_bytes = 0;  ///< of these, bytes between runs that nobody needs
     std::uint64_t requests = 0;
@@ -190,6 +219,7 @@ struct Plan {
     std::vector<CopyBlock> direct_blocks;
     std::vector<Wave> waves;
     std::vector<CopyBlock> wave_blocks;
+    std::vector<Scaling> scalings;    ///< read before anything else
     std::uint32_t slot_count = 0;     ///< waves that may be in flight
     std::uint64_t slot_bytes = 0;     ///< of one rank's slot
     std::uint64_t request_bytes = 0;  ///< no read is longer
@@ -212,6 +242,8 @@ struct PlanOptions {
     std::vector<std::string> exclude;
     std::vector<std::string> priority;  ///< shell patterns of names; tensors of an earlier one come first
     StrategyChoice strategy = StrategyChoice::automatic;
+    std::optional<DType> dtype;  ///< floating-point type of parameters that do not keep theirs; as stored if none
+    bool dequantizes = false;    ///< quantized tensors are held as the numbers they stand for
     std::uint64_t staging_bytes = 256ULL << 20U;  ///< bound of a rank's staging memory
 };
 

@@ -1,6 +1,7 @@
 #include <shardwise/dtype.hpp>
 
 #include <array>
+#include <numeric>
 
 namespace shardwise {
 namespace {
@@ -21,6 +22,11 @@ constexpr std::array<DTypeFacts, kDTypeCount> kFacts = {{
 }  // namespace
 
 int bits(DType dtype) noexcept { return kFacts[static_cast<std::size_t>(dtype)].bits; }
+
+std::uint64_t unit_bytes(DType dtype) noexcept {
+    auto const element_bits = static_cast<std::uint64_t>(bits(dtype));
+    return std::lcm(element_bits, std::uint64_t{8}) / 8;
+}
 
 std::string_view to_string(DType dtype) noexcept { return kFacts[static_cast<std::size_t>(dtype)].name; }
 

@@ -203,6 +203,18 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     plan.mesh.ep = has_ep ? at_least_one(values, "ep") : 0;
     plan.plan = values.count("plan") > 0 ? text(values, "plan") : has_ep ? "ep" : "tp";
     plan.replicate_kv_heads = choose<bool>(values, "kv-heads", {{"cut", false}, {"replicate", true}});
+    plan.dtype = choose<std::optional<DType>>(values, "dtype", {{"stored", std::nullopt},
+                                                                {"F64", DType::f64},
+                                                                {"F32", DType::f32},
+                                                                {"F16", DType::f16},
+                                                                {"BF16", DType::bf16},
+                                                                {"F8_E4M3", DType::f8_e4m3},
+                                                                {"F8_E5M2", DType::f8_e5m2},
+                                                                {"float64", DType::f64},
+                                                                {"float32", DType::f32},
+                                                                {"float16", DType::f16},
+                                                                {"bfloat16", DType::bf16}});
+    plan.dequantizes = choose<bool>(values, "quantized", {{"keep", false}, {"dequantize", true}});
     plan.strict_divisible = values["strict-divisible"].as<bool>();
     if (auto const file = text(values, "expect"); !file.empty()) { plan.expected = read_expectation(file); }
     plan.strict = values["strict"].as<bool>();

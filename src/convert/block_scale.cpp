@@ -7,10 +7,6 @@
 #include <cstring>
 #include <vector>
 
-#include <fmt/format.h>
-
-#include <shardwise/error.hpp>
-
 #include "convert/cast.hpp"
 #include "convert/simd.hpp"
 
@@ -20,11 +16,6 @@ namespace {
 constexpr std::size_t kStretch = 1024;  ///< elements at a time
 constexpr float kGreatest = 448;        ///< of F8_E4M3
 constexpr std::uint32_t kQuietNan = 0x7FC00000U;
-
-[[noreturn]] void refuse_grid(Shape const& codes, Shape const& scales) {
-    throw Error(Errc::input, fmt::format("scales of shape {} do not divide {} into whole blocks", to_string(scales),
-                                         to_string(codes)));
-}
 
 DType scale_type(DType dtype) { return dtype == DType::u8 ? DType::f8_e8m0 : dtype; }
 
@@ -122,32 +113,6 @@ void scale_and_clamp(float const* values, float* scaled, std::size_t count, floa
 }
 
 }  // namespace
-
-BlockGrid block_grid(Shape const& codes, Shape const& scales) {
-    if (codes.rank() == 0 || codes.num_elements() == 0) { refuse_grid(codes, scales); }
-    BlockGrid grid;
-    grid.columns = static_cast<std::uint64_t>(codes[codes.rank() - 1]);
-    auto const all_rows = static_cast<std::uint64_t>(codes.num_elements()) / grid.columns;
-    grid.repeat_rows = all_rows;
-    if (scales.num_elements() == 1) {
-        grid.block_rows = all_rows;
-        grid.block_columns = grid.columns;
-        return grid;
-    }
-    if (codes.rank() < 2 || scales.rank() < 2 || scales.rank() > codes.rank()) { refuse_grid(codes, scales); }
-    for (std::size_t from_end = 1; from_end <= scales.rank(); ++from_end) {
-        auto const of_codes = codes[codes.rank() - from_end];
-        auto const of_scales = scales[scales.rank() - from_end];
-        bool const fits = of_scales > 0 && (from_end <= 2 ? of_codes % of_scales == 0 : of_codes == of_scales);
-        if (!fits) { refuse_grid(codes, scales); }
-    }
-    auto const rows = static_cast<std::uint64_t>(codes[codes.rank() - 2]);
-    grid.grid_columns = static_cast<std::uint64_t>(scales[scales.rank() - 1]);
-    grid.block_columns = grid.columns / grid.grid_columns;
-    grid.block_rows = rows / static_cast<std::uint64_t>(scales[scales.rank() - 2]);
-    grid.repeat_rows = static_cast<std::uint64_t>(scales.num_elements()) / grid.grid_columns * grid.block_rows;
-    return grid;
-}
 
 void dequantize(BlockGrid const& grid, BlockScales const& scales, std::uint64_t first, DType from,
                 std::span<std::byte const> source, DType to, std::span<std::byte> target) {

@@ -7,40 +7,22 @@
 #include <cstdint>
 #include <span>
 
+#include <shardwise/block_grid.hpp>
 #include <shardwise/dtype.hpp>
-#include <shardwise/shape.hpp>
 
 namespace shardwise {
-
-/// Which scale belongs to which element. Leading dimensions count as rows.
-struct BlockGrid {
-    std::uint64_t columns = 1;        ///< of the codes
-    std::uint64_t block_rows = 1;
-    std::uint64_t block_columns = 1;
-    std::uint64_t grid_columns = 1;
-    std::uint64_t repeat_rows = 1;    ///< rows after which the same scales apply again; all rows if they never do
-
-    /// Number of the scale of element @p index, counted row by row.
-    std::uint64_t scale_of(std::uint64_t index) const noexcept {
-        auto const row = index / columns % repeat_rows;
-        return row / block_rows * grid_columns + index % columns / block_columns;
-    }
-
-    bool operator==(BlockGrid const&) const = default;
-};
-
-/// The grid of codes of shape @p codes whose scales have shape @p scales: blocks follow from the two. One scale alone
-/// is for all elements; scales without leading dimensions are for each of the codes' leading indices.
-/// @throws Error input with both shapes if blocks would not be whole.
-///
-/// Example: codes (256, 512), scales (2, 4) -> blocks of 128 x 128.
-BlockGrid block_grid(Shape const& codes, Shape const& scales);
 
 /// Scales [first, first + count) of a grid, as they are stored. U8 is read as F8_E8M0.
 struct BlockScales {
     std::span<std::byte const> bytes;
     DType dtype = DType::f32;
     std::uint64_t first = 0;
+};
+
+/// Everything that codes are dequantized with.
+struct BlockScaling {
+    BlockGrid grid;
+    BlockScales scales;
 };
 
 /// Elements [first, ...) of a quantized tensor, @p source, as numbers of type @p to: code x scale in F32, then rounded

@@ -65,6 +65,11 @@ std::uint64_t e8m0_code(float value) {
 
 std::uint64_t element(std::span<std::byte const> source, std::size_t index, std::size_t element_bits) {
     std::uint64_t result = 0;
+    if (element_bits % 8 == 0) {
+        auto const bytes = element_bits / 8;
+        std::memcpy(&result, source.subspan(index * bytes, bytes).data(), bytes);
+        return result;
+    }
     for (std::size_t bit = 0; bit < element_bits; ++bit) {
         auto const at = index * element_bits + bit;
         auto const byte = std::to_integer<std::uint64_t>(source[at / 8]);

@@ -83,7 +83,11 @@ void Materialization::Engine::start(ReaderHook const& hook) {
     }
     together(communicator_, [&] {
         store_ = make_store(plan_);
-        lanes_ = std::make_unique<Lanes>(lane_count(), store_->spans, plan_.request_bytes);
+        {
+            InPhase const phase(clock_, Phase::read);
+            scales_ = LoadedScales(plan_);
+        }
+        lanes_ = std::make_unique<Lanes>(lane_count(), store_->spans, plan_.request_bytes, scales_.scalings());
         readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader),
                                                ReaderLimits{.depth = kUringDepth});
         if (hook) { hook(*readers_); }
@@ -105,7 +109,7 @@ std::size_t Materialization::Engine::lane_count() const {
 /// Memory is promised lazily, so a node that cannot hold its ranks' stores would be found out by a killed process.
 void Materialization::Engine::check_memory() {
     WireWriter out;
-    out.put(plan_.store_bytes + plan_.totals.staging_bytes);
+    out.put(plan_.store_bytes + plan_.totals.staging_bytes + scale_bytes(plan_));
     auto const needs = communicator_.all_gather(out.take());
     together(communicator_, [&] {
         auto const& layout = communicator_.layout();
@@ -252,6 +256,7 @@ void Materialization::Engine::finish_together() {
     direct_.reset();
     readers_.reset();
     lanes_.reset();
+    scales_ = {};
     transport_.reset();
 }
 
@@ -306,6 +311,11 @@ void Materialization::Engine::fill_report() {
         report_.read_bytes += counters[i].bytes;
         report_.requests += counters[i].requests;
         fallbacks += counters[i].fallbacks;
+    }
+    if (scales_.requests() > 0) {
+        report_.readers.push_back({"scales", scales_.read_bytes(), scales_.requests()});
+        report_.read_bytes += scales_.read_bytes();
+        report_.requests += scales_.requests();
     }
     if (fallbacks > 0) {
         report_.notes.push_back(

@@ -17,6 +17,7 @@
 #include "exec/direct_flow.hpp"
 #include "exec/lanes.hpp"
 #include "exec/phase_clock.hpp"
+#include "exec/scales.hpp"
 #include "exec/tensor_tracker.hpp"
 #include "exec/wave_flow.hpp"
 #include "io/reader_set.hpp"
@@ -73,6 +74,7 @@ class Materialization::Engine {
     std::optional<Error> error_;  ///< this rank's own failure
     std::size_t next_tensor_ = 0;
     std::shared_ptr<ParameterStore::Data> store_;
+    LoadedScales scales_;
     TensorTracker tracker_;
     PhaseClock clock_;
     bool is_waiting_ = false;

@@ -19,8 +19,8 @@ std::size_t usable_cores(std::size_t ranks_on_node) {
     return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
 }
 
-Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes)
-    : tensors_(tensors), room_bytes_(room_bytes) {
+Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings)
+    : tensors_(tensors), scalings_(scalings), room_bytes_(room_bytes) {
     for (std::size_t i = 1; i < threads; ++i) {
         workers_.emplace_back([this](std::stop_token const& stop) { work(stop); });
     }
@@ -47,7 +47,7 @@ void Lanes::read_and_place(PlaceJob const& job, Room& room) {
         rooms_bytes_ += room_bytes_;
     }
     auto const data = job.reader->read(job.range, room.bytes());
-    place(job.blocks, data, tensors_);
+    place(job.blocks, data, tensors_, scalings_);
     std::uint64_t used = 0;
     for (auto const& block : job.blocks) { used += block.bytes(); }
     job.reader->release(data, used);
@@ -59,7 +59,8 @@ PlaceDone Lanes::run(PlaceJob const& job, Room& room) {
         if (job.reader != nullptr) {
             read_and_place(job, room);
         } else {
-            job.is_packed ? unpack(job.blocks, job.source, tensors_) : place(job.blocks, job.source, tensors_);
+            job.is_packed ? unpack(job.blocks, job.source, tensors_, scalings_)
+                          : place(job.blocks, job.source, tensors_, scalings_);
         }
     } catch (Error const& error) { done.error = error; }
     return done;

@@ -44,7 +44,8 @@ std::size_t usable_cores(std::size_t ranks_on_node);
 class Lanes {
    public:
     /// @param room_bytes greatest range that a job's reader reads.
-    Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes);
+    /// @param scalings what the codes of quantized tensors are dequantized with; must outlive the lanes.
+    Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings = {});
     ~Lanes();
 
     std::size_t threads() const noexcept { return workers_.size() + 1; }
@@ -74,6 +75,7 @@ class Lanes {
     std::optional<PlaceJob> take();
 
     TensorSpans tensors_;
+    Scalings scalings_;
     std::uint64_t room_bytes_;
     Room own_room_;  ///< of the caller's thread
     std::atomic<std::uint64_t> rooms_bytes_ = 0;

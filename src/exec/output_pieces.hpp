@@ -40,7 +40,8 @@ class PieceMap {
 class ShardPieces final : public PieceMap {
    public:
     /// @param catalog of the checkpoint that was loaded; must outlive this.
-    /// @throws Error input naming the first stored tensor of which only a part was loaded.
+    /// @throws Error input naming the first stored tensor of which only a part was loaded, or a parameter whose values
+    ///         were changed on the way.
     ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh);
 
     std::vector<Piece> pieces_of(std::uint32_t item, int writer) override;

@@ -21,7 +21,7 @@ class TensorTracker {
 
     void count(std::span<CopyBlock const> blocks) {
         for (auto const& block : blocks) {
-            auto const bytes = block.bytes();
+            auto const bytes = block.target_bytes();
             missing_[block.tensor] -= bytes;
             placed_bytes_ += bytes;
         }

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "comm/communicator.hpp"
+#include "convert/block_scale.hpp"
+#include "convert/cast.hpp"
 #include "convert/position_digest.hpp"
 #include "convert/runs.hpp"
 #include "exec/piece_digest.hpp"
@@ -12,13 +14,14 @@
 #include "mapping/tiling.hpp"
 #include "plan/copy_block.hpp"
 #include "plan/mapping_options.hpp"
+#include "plan/scalings.hpp"
 #include "util/file.hpp"
 #include <shardwise/verify.hpp>
 
 namespace shardwise {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 4ULL << 20U;
+constexpr std::uint64_t kChunkBytes = 3ULL << 20U;  ///< whole elements of any type
 
 /// A part of a parameter that comes from one stored tensor; sources are bytes of it, targets global bytes of the
 /// parameter.
@@ -80,9 +83,54 @@ std::vector<SourcePart> list_parts(std::span<Parameter const> parameters, Mesh c
     return parts;
 }
 
+/// The scales of quantized tensors, whole, by index of their tensor.
+class WholeScales {
+   public:
+    WholeScales(Catalog const& catalog, std::span<Parameter const> parameters)
+        : catalog_(catalog), grids_(grids_of(parameters)) {}
+
+    /// Those of tensor @p scaling; read when they are first wanted.
+    BlockScaling get(std::uint32_t scaling) {
+        auto const& stored = catalog_.tensors()[scaling];
+        auto const [at, is_new] = bytes_.try_emplace(scaling);
+        if (is_new) {
+            auto const& path = catalog_.files()[stored.file].path;
+            at->second.resize(stored.size_bytes);
+            read_exactly(open_for_read(path), path, stored.begin, at->second);
+        }
+        return {grids_.at(scaling), {at->second, stored.dtype, 0}};
+    }
+
+   private:
+    Catalog const& catalog_;
+    std::map<std::uint32_t, BlockGrid> grids_;
+    std::map<std::uint32_t, std::vector<std::byte>> bytes_;
+};
+
+/// Digest of the run of a block at @p source by its place in the whole parameter. Converted by the same kernels as in a
+/// load, which tests hold against their references: those are a hundred times slower.
+std::uint64_t digest_run(CopyBlock const& block, std::uint64_t source, std::span<std::byte const> run,
+                         std::uint64_t target, WholeScales& scales) {
+    auto const& cast = block.cast;
+    auto const unit = digest_unit_bytes(cast.to);
+    std::vector<std::byte> converted(elements_in(cast.from, run.size()) * unit);
+    if (cast.scaling == kUnscaled) {
+        shardwise::cast(cast.from, run, cast.to, converted);
+    } else {
+        auto const scaling = scales.get(cast.scaling);
+        dequantize(scaling.grid, scaling.scales, element_at(block, source), cast.from, run, cast.to, converted);
+    }
+    std::uint64_t digest = 0;
+    for (std::uint64_t i = 0; i * unit < converted.size(); ++i) {
+        auto const element = std::span<std::byte const>(converted).subspan(i * unit, unit);
+        digest += position_digest(element, unit, (target + i * cast.target_step) / unit);
+    }
+    return digest;
+}
+
 /// Adds the digests of what @p parts take from one stored tensor.
 void digest_source(TensorRecord const& stored, FileRecord const& file, std::span<SourcePart const> parts,
-                   std::span<Parameter const> parameters, std::vector<std::uint64_t>& digests) {
+                   std::span<Parameter const> parameters, WholeScales& scales, std::vector<std::uint64_t>& digests) {
     Fd const fd = open_for_read(file.path);
     std::vector<std::byte> chunk;
     std::vector<CopyBlock> clipped;
@@ -97,7 +145,9 @@ void digest_source(TensorRecord const& stored, FileRecord const& file, std::span
             for (auto const& block : clipped) {
                 for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t size) {
                     auto const bytes = std::span<std::byte const>(chunk).subspan(source - begin, size);
-                    digests[part.parameter] += part.copies * position_digest(bytes, unit, target / unit);
+                    auto const digest = block.cast.is_move() ? position_digest(bytes, unit, target / unit)
+                                                             : digest_run(block, source, bytes, target, scales);
+                    digests[part.parameter] += part.copies * digest;
                 });
             }
         }
@@ -109,6 +159,7 @@ std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Pa
                                             Mesh const& mesh, std::int64_t rank) {
     auto const parts = list_parts(parameters, mesh);
     std::vector<std::uint64_t> digests(parameters.size(), 0);
+    WholeScales scales(catalog, parameters);
     auto const share = catalog.tensor_bytes() / static_cast<std::uint64_t>(mesh.world()) + 1;
     std::uint64_t passed = 0;
     for (auto first = parts.begin(); first != parts.end();) {
@@ -116,7 +167,7 @@ std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Pa
             std::find_if(first, parts.end(), [&](SourcePart const& part) { return part.source != first->source; });
         auto const& stored = catalog.tensors()[first->source];
         if (passed / share == static_cast<std::uint64_t>(rank)) {
-            digest_source(stored, catalog.files()[stored.file], {first, last}, parameters, digests);
+            digest_source(stored, catalog.files()[stored.file], {first, last}, parameters, scales, digests);
         }
         passed += stored.size_bytes;
         first = last;

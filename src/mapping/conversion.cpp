@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -105,8 +106,12 @@ bool collects_by_number(Transform const& transform) {
     });
 }
 
+/// Makes the expression of a stored tensor.
+using LeafMaker = std::function<Expression(std::uint32_t tensor)>;
+
 /// The buckets of an entry as expressions, complete and in the order of the rule's sources.
-std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Catalog const& catalog) {
+std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Catalog const& catalog,
+                                    LeafMaker const& leaf) {
     std::vector<Bucket> buckets;
     auto const sources = transform.pattern.sources();
     bool const is_numbered = collects_by_number(transform);
@@ -116,7 +121,7 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
         if (is_numbered) { order_by_number(collected, sources[i], catalog); }
         Bucket bucket{sources[i], {}, true};
         for (auto const& item : collected) {
-            bucket.tensors.push_back(stored(item.tensor, catalog.tensors()[item.tensor]));
+            bucket.tensors.push_back(leaf(item.tensor));
         }
         if (i > 0 && is_numbered && bucket.tensors.size() != buckets.front().tensors.size()) {
             refuse(fmt::format("{} tensors match '{}' but {} match '{}'", buckets.front().tensors.size(), sources[0],
@@ -128,9 +133,10 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
 }
 
 std::vector<NamedExpression> convert_entry(Entry entry, std::size_t index, Transform const& transform,
-                                           Catalog const& catalog, SizeLookup const& size_of) {
+                                           Catalog const& catalog, SizeLookup const& size_of,
+                                           LeafMaker const& leaf) {
     auto const hit = entry.hit;
-    auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog),
+    auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog, leaf),
                                     transform.targets, size_of);
     std::vector<NamedExpression> outputs;
     for (auto& bucket : buckets) {
@@ -166,21 +172,25 @@ std::string parameter_name(MappedName const& mapped, ArchitectureData const& arc
 }  // namespace
 
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
-                                     ModelConfig const& config, NameSet const& model_names) {
+                                     ModelConfig const& config, Leaves const& leaves, NameSet const& model_names) {
     std::vector<std::string> names;
     names.reserve(catalog.tensors().size());
-    for (auto const& tensor : catalog.tensors()) { names.push_back(tensor.name); }
+    for (std::uint32_t tensor = 0; tensor < catalog.tensors().size(); ++tensor) {
+        names.push_back(leaves.name_of(tensor));
+    }
     auto mapped = map_names(architecture.transforms, std::move(names), architecture.base, model_names);
 
     Ignored const ignored(architecture.ignore, architecture.base);
     std::vector<NamedExpression> parameters;
     std::map<std::pair<std::string, std::size_t>, Entry> entries;
     for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
+        if (leaves.is_taken_in(tensor)) { continue; }
         auto& [name, hit] = mapped[tensor];
         auto output = parameter_name(mapped[tensor], architecture);
         if (ignored.contains(output) && !model_names.contains(output)) { continue; }
         if (!hit) {
-            parameters.push_back({std::move(name), stored(tensor, catalog.tensors()[tensor]), std::nullopt});
+            auto value = leaves.leaf(tensor, name);
+            parameters.push_back({std::move(name), std::move(value), std::nullopt});
             continue;
         }
         auto const& transform = architecture.transforms[hit->transform];
@@ -193,7 +203,8 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
         auto const& transform = architecture.transforms[key.second];
         try {
             auto const size_of = size_lookup(architecture.components[transform.component], config);
-            auto outputs = convert_entry(std::move(entry), key.second, transform, catalog, size_of);
+            auto outputs = convert_entry(std::move(entry), key.second, transform, catalog, size_of,
+                                         [&](std::uint32_t tensor) { return leaves.leaf(tensor, key.first); });
             std::move(outputs.begin(), outputs.end(), std::back_inserter(parameters));
         } catch (Error const& error) {
             throw error.while_(fmt::format("making {} by {}", key.first, told(transform, architecture)));

@@ -11,6 +11,7 @@
 #include <shardwise/catalog.hpp>
 
 #include "mapping/architecture_data.hpp"
+#include "mapping/leaves.hpp"
 
 namespace shardwise {
 
@@ -23,9 +24,11 @@ struct NamedExpression {
 
 /// Renames and converts every tensor of @p catalog that is not ignored; in natural order of names.
 /// @param config the checkpoint's, in which operations look up their sizes.
+/// @param leaves says how each tensor is taken.
 /// @param model_names the parameters of the model, where they are known (see map_names).
 /// @throws Error input: two sources for one name, a missing source or expert, operations that do not fit.
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
-                                     ModelConfig const& config, NameSet const& model_names = {});
+                                     ModelConfig const& config, Leaves const& leaves,
+                                     NameSet const& model_names = {});
 
 }  // namespace shardwise

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <shardwise/block_grid.hpp>
 #include <shardwise/error.hpp>
 
 namespace shardwise {
@@ -52,6 +53,18 @@ View interleave(View const& view, std::size_t dim, std::int64_t groups, bool inv
     return merge_dims(merge_dims(transpose(grouped, dim + 1, dim + 2), dim), dim);
 }
 
+View evaluate_source(Expression const& expression) {
+    auto view = whole(expression.source, expression.shape);
+    for (auto& region : view.regions) { region.dtype = expression.dtype; }
+    return view;
+}
+
+View evaluate_dequantized(Expression const& expression) {
+    auto view = evaluate_source(expression.inputs[0]);
+    for (auto& region : view.regions) { region.scales = expression.inputs[1].source; }
+    return view;
+}
+
 View evaluate_joined(Expression const& expression) {
     bool const is_stack = expression.kind == Expression::Kind::stack;
     std::vector<View> parts;
@@ -66,6 +79,8 @@ View evaluate_joined(Expression const& expression) {
 char const* verb(Expression const& expression) {
     switch (expression.kind) {
         case Expression::Kind::source: return "source";
+        case Expression::Kind::cast: return "cast";
+        case Expression::Kind::dequantize: return "dequantize";
         case Expression::Kind::slice: return "slice";
         case Expression::Kind::select: return "select";
         case Expression::Kind::concatenate: return "concatenate";
@@ -80,6 +95,8 @@ char const* verb(Expression const& expression) {
 
 std::string details(Expression const& expression) {
     switch (expression.kind) {
+        case Expression::Kind::cast:
+        case Expression::Kind::dequantize: return std::string(to_string(expression.dtype));
         case Expression::Kind::slice:
             return fmt::format("{} [{}, {})", expression.dim, expression.begin,
                                expression.begin + expression.shape[expression.dim]);
@@ -99,6 +116,31 @@ Expression stored(std::uint32_t source, TensorRecord const& tensor) {
     node.source = source;
     node.dtype = tensor.dtype;
     node.shape = tensor.shape;
+    return node;
+}
+
+Expression cast_of(Expression leaf, DType dtype) {
+    if (leaf.dtype == dtype) { return leaf; }
+    auto node = node_over(Expression::Kind::cast, std::move(leaf), 0);
+    node.dtype = dtype;
+    return node;
+}
+
+Expression viewed_as(Expression leaf, DType dtype, Shape const& shape) {
+    if (leaf.shape.num_elements() * bits(leaf.dtype) != shape.num_elements() * bits(dtype)) {
+        refuse(fmt::format("{} {} cannot be seen as {} {}", to_string(leaf.dtype), to_string(leaf.shape),
+                           to_string(dtype), to_string(shape)));
+    }
+    leaf.dtype = dtype;
+    leaf.shape = shape;
+    return leaf;
+}
+
+Expression dequantization_of(Expression codes, Expression scales, DType dtype) {
+    block_grid(codes.shape, scales.shape);  // refuses what does not fit
+    auto node = node_over(Expression::Kind::dequantize, std::move(codes), 0);
+    node.dtype = dtype;
+    node.inputs.push_back(std::move(scales));
     return node;
 }
 
@@ -207,7 +249,9 @@ Expression split_dim_of(Expression input, std::size_t dim, std::int64_t inner) {
 View evaluate(Expression const& expression) {
     auto const dim = expression.dim;
     switch (expression.kind) {
-        case Expression::Kind::source: return whole(expression.source, expression.shape);
+        case Expression::Kind::source: return evaluate_source(expression);
+        case Expression::Kind::cast: return evaluate(expression.inputs.front());
+        case Expression::Kind::dequantize: return evaluate_dequantized(expression);
         case Expression::Kind::slice:
             return slice(evaluate(expression.inputs.front()), dim, expression.begin,
                          expression.begin + expression.shape[dim]);

@@ -1,5 +1,6 @@
 /// @file
-/// How a parameter is made of stored tensors: a tree of shape-only operations whose leaves are stored tensors.
+/// How a parameter is made of stored tensors: a tree of shape-only operations whose leaves are stored tensors, as they
+/// are, cast to another type or dequantized.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,8 @@ namespace shardwise {
 struct Expression {
     enum class Kind : std::uint8_t {
         source,
+        cast,
+        dequantize,
         slice,
         select,
         concatenate,
@@ -33,7 +36,7 @@ struct Expression {
     DType dtype = DType::u8;
     bool inverse = false;      ///< interleave
     std::uint32_t source = 0;  ///< source: index into Catalog::tensors()
-    std::uint32_t dim = 0;     ///< every kind but source
+    std::uint32_t dim = 0;     ///< every kind but source, cast and dequantize
     std::uint32_t dim1 = 0;    ///< transpose: the other dimension
     std::int64_t begin = 0;    ///< slice: first index; select: the index
     std::int64_t groups = 1;   ///< interleave; split_dim: extent of the inner dimension
@@ -45,6 +48,16 @@ struct Expression {
 
 /// Stored tensor @p source.
 Expression stored(std::uint32_t source, TensorRecord const& tensor);
+
+/// With the values of a stored tensor in another type; the tensor itself if it has that type. A cast stands next to its
+/// leaf, before any other operation, as the reference casts.
+Expression cast_of(Expression leaf, DType dtype);
+
+/// The bytes of a stored tensor as elements of another type: packed codes that are stored as whole bytes.
+Expression viewed_as(Expression leaf, DType dtype, Shape const& shape);
+
+/// The numbers of type @p dtype that stored codes stand for, each times the scale of its block (see block_grid).
+Expression dequantization_of(Expression codes, Expression scales, DType dtype);
 
 /// Indices [begin, end) of @p dim.
 Expression slice_of(Expression input, std::size_t dim, std::int64_t begin, std::int64_t end);

@@ -13,6 +13,17 @@ namespace {
 /// Sub-configurations of sub-configurations: models have three levels, a file may be hostile.
 constexpr int kMaxDepth = 8;
 
+std::optional<DType> dtype_of(nlohmann::json const& object) {
+    for (auto const* const key : {"dtype", "torch_dtype"}) {
+        auto const found = object.find(key);
+        if (found == object.end()) { continue; }
+        if (*found == "bfloat16") { return DType::bf16; }
+        if (*found == "float16") { return DType::f16; }
+        if (*found == "float32") { return DType::f32; }
+    }
+    return std::nullopt;
+}
+
 nlohmann::json parse_object(std::string const& json) {
     if (json.empty()) { return nlohmann::json::object(); }
     auto document = nlohmann::json::parse(json, nullptr, false);
@@ -50,6 +61,8 @@ ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
     if (classes != document.end() && classes->is_array() && !classes->empty() && classes->front().is_string()) {
         model_class_ = classes->front().get<std::string>();
     }
+    dtype_ = dtype_of(document);
+    if (auto const text = document.find("text_config"); !dtype_ && text != document.end()) { dtype_ = dtype_of(*text); }
     auto const tie = document.find("tie_word_embeddings");
     unties_embeddings_ = tie != document.end() && tie->is_boolean() && !tie->get<bool>();
 }

@@ -10,6 +10,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <shardwise/dtype.hpp>
+
 namespace shardwise {
 
 /// The few facts of config.json that mapping needs. Sizes are whole numbers, or 1 and 0 for true and false, found at
@@ -31,6 +33,9 @@ class ModelConfig {
     /// is not known here: Gemma ties, and its published configurations do not say so.
     bool unties_embeddings() const noexcept { return unties_embeddings_; }
 
+    /// "dtype" or "torch_dtype", at the top or in "text_config"; nothing if not stated or no floating-point type.
+    std::optional<DType> dtype() const noexcept { return dtype_; }
+
     std::optional<std::int64_t> size(std::string const& name) const;
 
     /// The sub-configuration @p name ("text_config"), as a configuration of its own. Where there is none this one
@@ -43,6 +48,7 @@ class ModelConfig {
     std::string model_type_;
     std::string model_class_;
     bool unties_embeddings_ = false;
+    std::optional<DType> dtype_;
     std::map<std::string, std::int64_t> sizes_;
     std::vector<std::string> sub_names_;
     std::vector<ModelConfig> subs_;  ///< one a name

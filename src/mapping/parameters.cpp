@@ -11,7 +11,9 @@
 #include "mapping/architecture_data.hpp"
 #include "mapping/comparison.hpp"
 #include "mapping/conversion.hpp"
+#include "mapping/leaves.hpp"
 #include "mapping/model_config.hpp"
+#include "mapping/scale_placement.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -232,7 +234,8 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     for (auto const& component : data.components) { sizes.push_back(size_lookup(component, config)); }
 
     auto const expectation = expectation_for(data, sizes.front(), options);
-    auto named = convert(catalog, data, config, names_in(options.expected));
+    Leaves const leaves(catalog, data.keep_in_fp32, options.dtype, {options.dequantizes, config.dtype()});
+    auto named = convert(catalog, data, config, leaves, names_in(options.expected));
     std::vector<std::string> names;
     for (auto const& parameter : named) { names.push_back(parameter.name); }
     std::set<std::string> const stored(names.begin(), names.end());
@@ -256,6 +259,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         note_uneven_experts(parameter.placement, expert_warnings);
         result.list.push_back(std::move(parameter));
     }
+    if (!options.dequantizes) { cut_scales_with_codes(result.list, mesh); }
     if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
     for (auto& parameter : result.list) {
         parameter.placement.stages = pipeline.stages_of(parameter.name, parameter.aliases);

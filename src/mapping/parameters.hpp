@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ struct MappingOptions {
     bool strict = false;                  ///< refuse differences from what is expected
     std::vector<std::string> include;     ///< shell patterns of parameter names; all if empty
     std::vector<std::string> exclude;
+    std::optional<DType> dtype;           ///< of floating-point parameters, see TypeRule; as stored if none
+    bool dequantizes = false;             ///< quantized tensors are held as numbers, see Leaves
 };
 
 /// Applies the rules of @p architecture to every stored tensor.

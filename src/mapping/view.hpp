@@ -7,10 +7,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <boost/container/small_vector.hpp>
 
+#include <shardwise/dtype.hpp>
 #include <shardwise/shape.hpp>
 
 namespace shardwise {
@@ -34,6 +36,8 @@ struct Axis {
 /// `offset` plus what the loops of each axis give for i, j, ...
 struct Region {
     std::uint32_t source = 0;
+    std::optional<DType> dtype = {};  ///< of the source's elements where it is known; else that of the view's
+    std::optional<std::uint32_t> scales = {};  ///< tensor of scales that the elements are codes for
     std::int64_t offset = 0;
     boost::container::small_vector<Axis, 3> axes;
 };

@@ -69,12 +69,19 @@ std::uint64_t inner_span(CopyBlock const& block, std::size_t level) noexcept {
     return span;
 }
 
+/// How far apart two elements of a run lie in the target that are @p source_bytes apart in the source.
+std::uint64_t target_distance(ElementCast const& cast, std::uint64_t source_bytes) noexcept {
+    if (cast.is_move()) { return source_bytes; }
+    return source_bytes * 8 / static_cast<std::uint64_t>(bits(cast.from)) * cast.target_step;
+}
+
 /// clip() from loop @p level on, of the part that starts at @p source and @p target; outer loops are resolved.
 void clip_level(CopyBlock const& block, std::size_t level, std::uint64_t source, std::uint64_t target, ByteRange range,
                 std::vector<CopyBlock>& parts) {
     auto const emit = [&](std::uint64_t first_source, std::uint64_t first_target, std::uint64_t run,
                           std::uint64_t count) {
-        CopyBlock part{block.tensor, first_source, first_target, run, {}};
+        CopyBlock part{block.tensor, first_source, first_target, run, {}, block.cast};
+        part.cast.first_element = element_at(block, first_source);
         if (level < block.loops.size()) {
             if (count > 1) {
                 part.loops.push_back({count, block.loops[level].source_stride, block.loops[level].target_stride});
@@ -87,7 +94,7 @@ void clip_level(CopyBlock const& block, std::size_t level, std::uint64_t source,
     if (level == block.loops.size()) {
         auto const begin = std::max(source, range.begin);
         auto const end = std::min(source + block.run_bytes, range.end);
-        if (begin < end) { emit(begin, target + (begin - source), end - begin, 1); }
+        if (begin < end) { emit(begin, target + target_distance(block.cast, begin - source), end - begin, 1); }
         return;
     }
     auto const& loop = block.loops[level];
@@ -128,6 +135,16 @@ std::uint64_t CopyBlock::bytes() const noexcept {
     return total;
 }
 
+std::uint64_t element_at(CopyBlock const& block, std::uint64_t source) noexcept {
+    if (block.cast.scaling == kUnscaled) { return block.cast.first_element; }
+    return block.cast.first_element + (source - block.source) * 8 / static_cast<std::uint64_t>(bits(block.cast.from));
+}
+
+std::uint64_t CopyBlock::target_bytes() const noexcept {
+    if (cast.is_move()) { return bytes(); }
+    return bytes() * 8 / static_cast<std::uint64_t>(bits(cast.from)) * static_cast<std::uint64_t>(bits(cast.to)) / 8;
+}
+
 std::uint64_t CopyBlock::source_span() const noexcept {
     std::uint64_t span = run_bytes;
     for (auto const& loop : loops) { span += (loop.count - 1) * loop.source_stride; }
@@ -138,17 +155,25 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
     std::int64_t target = 0;
     auto loops = joined(element_loops(region, shape, target));
     std::int64_t run = 1;
-    if (!loops.empty() && loops.back().source_stride == 1 && loops.back().target_stride == 1) {
+    std::int64_t step = 1;
+    auto const source_type = region.dtype.value_or(dtype);
+    bool const is_move = source_type == dtype;
+    if (!loops.empty() && loops.back().source_stride == 1 && (!is_move || loops.back().target_stride == 1)) {
         run = loops.back().extent;
+        step = loops.back().target_stride;
         loops.pop_back();
     }
     CopyBlock block;
-    block.source = to_bytes(region.offset, dtype);
+    block.source = to_bytes(region.offset, source_type);
     block.target = to_bytes(target, dtype);
-    block.run_bytes = to_bytes(run, dtype);
+    block.run_bytes = to_bytes(run, source_type);
     for (auto const& loop : loops) {
-        block.loops.push_back({static_cast<std::uint64_t>(loop.extent), to_bytes(loop.source_stride, dtype),
+        block.loops.push_back({static_cast<std::uint64_t>(loop.extent), to_bytes(loop.source_stride, source_type),
                                to_bytes(loop.target_stride, dtype)});
+    }
+    if (!is_move) {
+        block.cast = {source_type, dtype, to_bytes(step, dtype), region.scales.value_or(kUnscaled),
+                      static_cast<std::uint64_t>(region.offset)};
     }
     return block;
 }

@@ -20,14 +20,19 @@ struct ByteRange {
 };
 
 /// The bytes of a region as a block: source counts from the source tensor's first byte, target from the first byte of a
-/// row-major tensor of shape @p shape. The innermost contiguous elements make one run.
+/// row-major tensor of shape @p shape and type @p dtype. The innermost contiguous elements make one run; where the
+/// region's source has another type, the elements are cast and need be contiguous in the source only.
 /// @throws Error input if elements below a byte would be moved by parts of bytes.
 ///
 /// Example: rows of 6 BF16 elements, columns [3, 6) of 4 rows -> run 6 B, one loop of 4, source stride 12, target 6.
 CopyBlock lower(Region const& region, Shape const& shape, DType dtype);
 
-/// Appends the parts of @p block whose source bytes lie in @p range; at most two partial ones a loop.
+/// Appends the parts of @p block whose source bytes lie in @p range; at most two partial ones a loop. The range must
+/// not cut an element that is cast.
 void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts);
+
+/// Number in its stored tensor of the element at @p source, a byte of a run; of no meaning without a scaling.
+std::uint64_t element_at(CopyBlock const& block, std::uint64_t source) noexcept;
 
 /// Appends ranges that cover the source bytes of @p block, in order. Runs of one loop not more than @p max_gap apart
 /// share a range; what nested loops leave apart is merged by DirectReads.

@@ -22,8 +22,13 @@ bool is_direct_when_cached(SourceUse const& use, std::int64_t ranks) noexcept {
 
 }  // namespace
 
+bool cuts_units(SourceUse const& use, TensorRecord const& stored) noexcept {
+    return stored.begin % use.unit_bytes != 0 || kSlotAlignment % use.unit_bytes != 0;
+}
+
 Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexcept {
     Strategy const together = use.is_whole_everywhere ? Strategy::shared : Strategy::cooperative;
+    if (input.cuts_units) { return Strategy::direct; }
     if (input.choice == StrategyChoice::cooperative) { return together; }
     if (input.choice == StrategyChoice::direct || input.ranks == 1) { return Strategy::direct; }
     if (input.is_cached) { return is_direct_when_cached(use, input.ranks) ? Strategy::direct : together; }

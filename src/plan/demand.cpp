@@ -122,11 +122,12 @@ SourceUse& Demand::use_of(std::uint32_t source) {
 void Demand::add_uses(std::uint32_t tensor, std::uint64_t max_gap) {
     auto const& parameter = parameters_[tensor];
     auto const view = evaluate(parameter.value);
-    auto const element_bits = static_cast<std::uint64_t>(bits(parameter.value.dtype));
     auto const stages = stages_of(parameter.placement, mesh_);
     for (auto const& region : view.regions) {
         auto& use = use_of(region.source);
-        auto const bytes = source_bytes(region, element_bits);
+        auto const dtype = region.dtype.value_or(parameter.value.dtype);
+        auto const bytes = source_bytes(region, static_cast<std::uint64_t>(bits(dtype)));
+        if (dtype != parameter.value.dtype) { use.unit_bytes = unit_bytes(dtype); }
         use.needed = {std::min(use.needed.begin, bytes.begin), std::max(use.needed.end, bytes.end)};
         use.readers_share = std::max(use.readers_share, readers_share(parameter, mesh_, extents_of(region)));
         use.is_whole_everywhere = use.is_whole_everywhere && is_whole(parameter.placement, mesh_) &&

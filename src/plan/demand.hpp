@@ -35,6 +35,7 @@ struct SourceUse {
     RangeEstimate direct = {};            ///< what one of them reads if it reads for itself
     std::uint64_t used_bytes = 0;         ///< of that, without the gaps
     std::uint64_t runs = 0;               ///< pieces that those are in
+    std::uint64_t unit_bytes = 1;         ///< that must stay together: elements that are cast come in one piece
 };
 
 struct DemandOptions {

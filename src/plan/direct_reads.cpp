@@ -25,15 +25,18 @@ std::vector<ByteRange> merged(std::vector<ByteRange> ranges, std::uint64_t max_g
 void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> needed) {
     std::vector<CopyBlock> absolute(needed.begin(), needed.end());
     std::vector<ByteRange> ranges;
+    std::uint64_t unit = 1;
     for (auto& block : absolute) {
+        if (!block.cast.is_move()) { unit = unit_bytes(block.cast.from); }
         block.source += stored.begin;
         source_ranges(block, limits_.max_gap, ranges);
     }
     std::sort(ranges.begin(), ranges.end(), [](ByteRange const& a, ByteRange const& b) { return a.begin < b.begin; });
     for (auto const& range : merged(std::move(ranges), limits_.max_gap)) {
-        // Cuts fall on aligned file offsets, so that direct I/O reads no page twice.
+        // Cuts fall on aligned file offsets, so that direct I/O reads no page twice, unless they would cut an element.
         for (auto begin = range.begin; begin < range.end;) {
-            auto const end = std::min(range.end, align_down(begin, kSlotAlignment) + limits_.request_bytes);
+            auto end = std::min(range.end, align_down(begin, kSlotAlignment) + limits_.request_bytes);
+            if (end < range.end) { end -= (end - stored.begin) % unit; }
             add_range(stored.file, {begin, end}, absolute);
             begin = end;
         }
@@ -44,8 +47,13 @@ void DirectReads::finish(std::span<FileFacts const> facts) {
     for (auto& read : reads) {
         auto const parts = std::span(blocks).subspan(read.blocks.first, read.blocks.count);
         std::uint64_t runs = 0;
-        for (auto const& block : parts) { runs += block.runs(); }
-        read.is_by_runs = facts[read.range.file].is_cached() && runs * kCallBytes <= read.range.size_bytes + kCallBytes;
+        bool is_moved = true;
+        for (auto const& block : parts) {
+            runs += block.runs();
+            is_moved = is_moved && block.cast.is_move();
+        }
+        read.is_by_runs = is_moved && facts[read.range.file].is_cached() &&
+                          runs * kCallBytes <= read.range.size_bytes + kCallBytes;
     }
 }
 

@@ -11,6 +11,7 @@
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
 #include "plan/parameter_digest.hpp"
+#include "plan/scalings.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
@@ -52,7 +53,6 @@ std::vector<std::uint32_t> add_tensors(Plan& plan, Demand const& demand) {
         tensor.size_bytes = bytes_of(tensor.local_shape, tensor.dtype, tensor.name);
         tensor.store_offset = plan.store_bytes;
         plan.store_bytes = align_up(plan.store_bytes + tensor.size_bytes, kStoreAlignment);
-        plan.totals.needed_bytes += tensor.size_bytes;
         local_index.push_back(static_cast<std::uint32_t>(plan.tensors.size()));
         plan.tensors.push_back(std::move(tensor));
     }
@@ -77,6 +77,7 @@ void fill_totals(Plan& plan) {
             used += block.bytes();
             runs += block.runs();
         }
+        totals.needed_bytes += used;
         auto const read = direct.is_by_runs ? used : direct.range.size_bytes;
         totals.read_bytes += read;
         totals.over_read_bytes += read - used;
@@ -89,6 +90,7 @@ void fill_totals(Plan& plan) {
         std::uint64_t in_wave = 0;
         for (auto const& receive : wave.receives) {
             in_wave += receive.bytes;
+            totals.needed_bytes += receive.bytes;
             if (receive.peer == plan.rank) { continue; }
             totals.received_bytes += receive.bytes;
             ++totals.messages;
@@ -165,6 +167,8 @@ MappingOptions mapping_options(PlanOptions const& options) {
     mapping.strict = options.strict;
     mapping.include = options.include;
     mapping.exclude = options.exclude;
+    mapping.dtype = options.dtype;
+    mapping.dequantizes = options.dequantizes;
     return mapping;
 }
 
@@ -193,7 +197,7 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
         auto const ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks;
-        reading.strategies.push_back(choose_strategy(use, {choice, ranks, plan.facts[stored.file].is_cached()}));
+        reading.strategies.push_back(choose_strategy(use, {choice, ranks, plan.facts[stored.file].is_cached(), cuts_units(use, stored)}));
         count_strategy(plan.strategy_bytes, reading.strategies.back(), use.needed.size());
         if (reading.strategies.back() == Strategy::direct) { continue; }
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
@@ -255,6 +259,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     renumber(plan.wave_blocks, local_index);
     plan.digest = digest_of(plan, demand, reading.strategies, reading.groups);
     fill_totals(plan);
+    add_scalings(plan, catalog, demand.parameters());
     return plan;
 }
 

@@ -39,6 +39,14 @@ Json block_json(CopyBlock const& block) {
         json["loops"].push_back(
             {{"count", loop.count}, {"source_stride", loop.source_stride}, {"target_stride", loop.target_stride}});
     }
+    auto const& cast = block.cast;
+    if (!cast.is_move()) {
+        json["cast"] = {{"from", to_string(cast.from)}, {"to", to_string(cast.to)}, {"target_step", cast.target_step}};
+    }
+    if (cast.scaling != kUnscaled) {
+        json["cast"]["scaling"] = cast.scaling;
+        json["cast"]["first_element"] = cast.first_element;
+    }
     return json;
 }
 
@@ -70,6 +78,13 @@ Json tensor_json(PlannedTensor const& tensor) {
 
 void add_parts(Json& json, Plan const& plan) {
     for (auto const& tensor : plan.tensors) { json["tensors"].push_back(tensor_json(tensor)); }
+    for (auto const& scaling : plan.scalings) {
+        auto entry = range_json(scaling.range);
+        entry["dtype"] = to_string(scaling.dtype);
+        entry["first_scale"] = scaling.first_scale;
+        entry["block"] = {scaling.grid.block_rows, scaling.grid.block_columns};
+        json["scalings"].push_back(std::move(entry));
+    }
     json["direct"] = Json::array();
     for (auto const& direct : plan.direct) {
         auto read = range_json(direct.range);

@@ -112,6 +112,8 @@ std::string source_json(SourceRecord const& source) {
         {"include", options.include},
         {"exclude", options.exclude},
         {"expected", to_json(options.expected)},
+        {"dtype", options.dtype ? to_string(*options.dtype) : "stored"},
+        {"dequantizes", options.dequantizes},
         {"parameters_digest", source.parameters_digest},
         {"files", Json::array()},
     };
@@ -136,6 +138,11 @@ SourceRecord read_source(JsonReader const& json) {
     options.replicate_kv_heads = read_kv_heads(json["kv_heads"]);
     options.include = json["include"].texts();
     options.exclude = json["exclude"].texts();
+    if (auto const dtype = json["dtype"].text(); dtype != "stored") {
+        options.dtype = parse_dtype(dtype);
+        if (!options.dtype) { json["dtype"].refuse("unknown dtype"); }
+    }
+    options.dequantizes = json["dequantizes"].boolean();
     auto const expected = json["expected"];
     options.expected = parse_expectation(expected.text(), expected.path());
     return {read_catalog(json), json["architecture"].text(), std::move(options), json["parameters_digest"].text()};

@@ -16,7 +16,7 @@ namespace shardwise {
 struct SourceRecord {
     Catalog catalog;                ///< paths are plain names; tensors lie one after the other, as in the files
     std::string architecture;       ///< as Architecture::describe
-    PlanOptions options;            ///< plan, kv heads, include, exclude and what was expected are set
+    PlanOptions options;            ///< what decides about parameters is set
     std::string parameters_digest;  ///< of what the rules made of the catalog
 };
 

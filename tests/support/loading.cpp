@@ -109,11 +109,11 @@ Mesh mesh_of(Way const& way, std::int64_t ranks) {
     return way.mesh.world() == 1 ? Mesh{.tp = ranks} : way.mesh;
 }
 
-TestModel const& model_on_disk(Mesh const& mesh) {
-    static std::map<Mesh, TestModel> models;
-    if (auto const found = models.find(mesh); found != models.end()) { return found->second; }
+TestModel const& model_on_disk(Mesh const& mesh, Casts casts) {
+    static std::map<std::pair<Mesh, Casts>, TestModel> models;
+    if (auto const found = models.find({mesh, casts}); found != models.end()) { return found->second; }
     auto const folder = shared_folder("model");
-    auto const& model = models.emplace(mesh, mixed_model(folder, 21, mesh, 15)).first->second;
+    auto const& model = models.emplace(std::pair(mesh, casts), mixed_model(folder, 21, mesh, 15, casts)).first->second;
     auto const world = make_world();
     together(*world, [&] {
         if (world->rank() == 0) { model.write(); }

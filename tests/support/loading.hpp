@@ -48,8 +48,9 @@ std::vector<Network> networks(int ranks);
 /// Meshes of that many ranks: every dimension alone, and together.
 std::vector<Mesh> meshes(int ranks);
 
-/// A model in files that all ranks can read, made once for each mesh; removed when the process ends. Collective.
-TestModel const& model_on_disk(Mesh const& mesh);
+/// A model in files that all ranks can read, made once for each mesh, with and without casts; removed when the process
+/// ends. Collective.
+TestModel const& model_on_disk(Mesh const& mesh, Casts casts = Casts::none);
 inline TestModel const& model_on_disk(std::int64_t tp) {
     return model_on_disk(Mesh{.tp = tp});
 }

@@ -98,6 +98,8 @@ NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& 
     std::vector<NaiveTensor> inputs;
     for (auto const& input : expression.inputs) { inputs.push_back(naive(input, sources)); }
     auto const& first = inputs.front();
+    // Values here are places in the checkpoint, whatever becomes of what lies there.
+    if (expression.kind == Expression::Kind::cast || expression.kind == Expression::Kind::dequantize) { return first; }
     std::size_t const dim = expression.dim;
     switch (expression.kind) {
         case Expression::Kind::slice:
@@ -119,6 +121,8 @@ NaiveTensor naive(Expression const& expression, std::vector<NaiveTensor> const& 
         case Expression::Kind::split_dim:
             return {expression.shape, first.values};  // row-major order does not change
         case Expression::Kind::source:
+        case Expression::Kind::cast:
+        case Expression::Kind::dequantize:
             break;
     }
     return {};

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "convert/cast.hpp"
+
 namespace shardwise::test {
 namespace {
 
@@ -30,6 +32,23 @@ void put(RankMemory& memory, std::uint32_t tensor, std::uint64_t at, std::byte v
     ++memory.writes.at(tensor).at(at);
 }
 
+/// Puts a run of a block in place, cast element by element if the block says so.
+void put_run(RankMemory& memory, CopyBlock const& block, std::uint64_t target, Bytes const& run) {
+    if (block.cast.is_move()) {
+        for (std::uint64_t i = 0; i < run.size(); ++i) { put(memory, block.tensor, target + i, run[i]); }
+        return;
+    }
+    auto const from = block.cast.from;
+    auto const to = block.cast.to;
+    auto const element_bytes = static_cast<std::uint64_t>(bits(to)) / 8;
+    Bytes converted(run.size() * 8 / static_cast<std::uint64_t>(bits(from)) * element_bytes);
+    cast_reference(from, run, to, converted);
+    for (std::uint64_t i = 0; i < converted.size(); ++i) {
+        auto const element = target + i / element_bytes * block.cast.target_step;
+        put(memory, block.tensor, element + i % element_bytes, converted[i]);
+    }
+}
+
 void read_directly(Plan const& plan, std::span<Bytes const> files, RankMemory& memory) {
     for (auto const& read : plan.direct) {
         auto const& range = read.range;
@@ -37,9 +56,11 @@ void read_directly(Plan const& plan, std::span<Bytes const> files, RankMemory& m
         for (auto const& block : part_of(plan.direct_blocks, read.blocks)) {
             for (auto const& [source, target, bytes] : runs_of(block)) {
                 if (source + bytes > range.size_bytes) { contradiction("a block takes bytes from beyond its read"); }
+                Bytes run;
                 for (std::uint64_t i = 0; i < bytes; ++i) {
-                    put(memory, block.tensor, target + i, files[range.file].at(range.begin + source + i));
+                    run.push_back(files[range.file].at(range.begin + source + i));
                 }
+                put_run(memory, block, target, run);
             }
         }
     }
@@ -75,9 +96,9 @@ void unpack(std::vector<CopyBlock> const& blocks, Bytes const& message, RankMemo
     std::size_t next = 0;
     for (auto const& block : blocks) {
         for (auto const& run : runs_of(block)) {
-            for (std::uint64_t i = 0; i < run.bytes; ++i) {
-                put(memory, block.tensor, run.target + i, message.at(next++));
-            }
+            Bytes bytes;
+            for (std::uint64_t i = 0; i < run.bytes; ++i) { bytes.push_back(message.at(next++)); }
+            put_run(memory, block, run.target, bytes);
         }
     }
     if (next != message.size()) { contradiction("a message is longer than what is taken out of it"); }

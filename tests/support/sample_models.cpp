@@ -8,27 +8,40 @@
 namespace shardwise::test {
 namespace {
 
-/// Moves an expression from the numbers of a random case to a catalog's, and to the type of its tensors.
-Expression moved(Expression expression, DType dtype, std::vector<std::uint32_t> const& numbers) {
+/// Moves an expression from the leaves of a random case to a catalog's tensors, all taken as @p dtype.
+Expression moved(Expression expression, DType dtype, std::vector<Expression> const& leaves) {
+    if (expression.kind == Expression::Kind::source) { return cast_of(leaves[expression.source], dtype); }
     expression.dtype = dtype;
-    if (expression.kind == Expression::Kind::source) { expression.source = numbers[expression.source]; }
-    for (auto& input : expression.inputs) { input = moved(std::move(input), dtype, numbers); }
+    for (auto& input : expression.inputs) { input = moved(std::move(input), dtype, leaves); }
     return expression;
 }
 
 struct TypedCase {
     RandomCase random;
     DType dtype;
+    bool is_mixed;  ///< of sources that have several types and are cast
+
+    DType source_type(std::size_t source) const {
+        static constexpr DType kTypes[] = {DType::f16, DType::f32, DType::bf16, DType::f8_e4m3, DType::f64};
+        return is_mixed ? kTypes[source % std::size(kTypes)] : dtype;
+    }
 };
 
-std::vector<TypedCase> random_cases(std::mt19937& random, int count) {
+std::vector<TypedCase> random_cases(std::mt19937& random, int count, Casts casts) {
     static constexpr DType kTypes[] = {DType::u8, DType::bf16, DType::f32, DType::i64};
+    static constexpr DType kCastTypes[] = {DType::bf16, DType::f32, DType::f8_e5m2};
     std::vector<TypedCase> cases;
-    for (int i = 0; i < count; ++i) { cases.push_back({random_case(random), kTypes[random() % std::size(kTypes)]}); }
+    for (int i = 0; i < count; ++i) {
+        auto drawn = random_case(random);
+        bool const is_mixed = casts == Casts::some && random() % 3 == 0;
+        auto const dtype =
+            is_mixed ? kCastTypes[random() % std::size(kCastTypes)] : kTypes[random() % std::size(kTypes)];
+        cases.push_back({std::move(drawn), dtype, is_mixed});
+    }
     return cases;
 }
 
-void add_large_sources(ModelBuilder& builder) {
+void add_large_sources(ModelBuilder& builder, Casts casts) {
     builder.add("large.rows", DType::f32, {203, 301});
     builder.add("large.columns", DType::bf16, {515, 130});
     builder.add("large.blocks", DType::bf16, {250, 97});
@@ -39,6 +52,11 @@ void add_large_sources(ModelBuilder& builder) {
     for (int i = 0; i < 4; ++i) { builder.add(fmt::format("large.experts.{}.gate", i), DType::bf16, {33, 64}); }
     for (int i = 0; i < 4; ++i) { builder.add(fmt::format("large.experts.{}.up", i), DType::bf16, {33, 64}); }
     builder.next_file();
+    if (casts == Casts::some) {
+        builder.add("large.wide", DType::f32, {251, 190});
+        builder.add("large.narrow", DType::bf16, {190, 250});
+        builder.add("large.short", DType::f16, {77, 121});
+    }
     builder.add("large.norm", DType::f32, {9001});
     builder.add("large.embedding", DType::bf16, {701, 64});
 }
@@ -63,7 +81,7 @@ Placement packed(std::uint32_t dim, std::vector<Placement::Block> blocks) {
 }
 
 /// In natural order of names, as planning expects it. Embedding and norm are wanted by every stage.
-void add_large_parameters(TestModel& model) {
+void add_large_parameters(TestModel& model, Casts casts) {
     auto const& mesh = model.mesh;
     auto const tp = mesh.tp;
     auto const last = mesh.pp - 1;
@@ -87,6 +105,11 @@ void add_large_parameters(TestModel& model) {
     cut(interleave_of(model.leaf("large.heads"), 0, 4, false), "large.heads", 0, last);
     model.add("large.norm", model.leaf("large.norm"), on_mesh({}, mesh));
     cut(model.leaf("large.rows"), "large.rows", 1, 0);
+    if (casts == Casts::some) {
+        cut(cast_of(model.leaf("large.wide"), DType::bf16), "large.to_bf16", 1, 0);
+        cut(transpose_of(cast_of(model.leaf("large.narrow"), DType::f16), 0, 1), "large.to_f16", 0, last);
+        cut(cast_of(model.leaf("large.short"), DType::f32), "large.to_f32", 0, last);
+    }
     cut(transpose_of(model.leaf("large.turned"), 0, 1), "large.turned", 0, last);
 }
 
@@ -132,28 +155,28 @@ std::string config_of(std::string const& type) {
 
 }  // namespace
 
-TestModel mixed_model(std::string const& folder, std::uint32_t seed, Mesh const& mesh, int count) {
+TestModel mixed_model(std::string const& folder, std::uint32_t seed, Mesh const& mesh, int count, Casts casts) {
     std::mt19937 random(seed);
-    auto const cases = random_cases(random, count);
+    auto const cases = random_cases(random, count, casts);
     ModelBuilder builder(folder, seed);
     for (std::size_t i = 0; i < cases.size(); ++i) {
         for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) {
-            builder.add(fmt::format("case.{}.{}", i, k), cases[i].dtype, cases[i].random.sources[k]);
+            builder.add(fmt::format("case.{}.{}", i, k), cases[i].source_type(k), cases[i].random.sources[k]);
         }
     }
-    add_large_sources(builder);
+    add_large_sources(builder, casts);
     auto model = builder.finish();
     model.mesh = mesh;
     for (std::size_t i = 0; i < cases.size(); ++i) {
-        std::vector<std::uint32_t> numbers;
+        std::vector<Expression> leaves;
         for (std::size_t k = 0; k < cases[i].random.sources.size(); ++k) {
-            numbers.push_back(*model.catalog().find(fmt::format("case.{}.{}", i, k)));
+            leaves.push_back(model.leaf(fmt::format("case.{}.{}", i, k)));
         }
-        auto value = moved(cases[i].random.expression, cases[i].dtype, numbers);
+        auto value = moved(cases[i].random.expression, cases[i].dtype, leaves);
         auto placement = value.shape.rank() == 0 ? Placement{} : random_placement(random, value.shape, mesh);
         model.add(fmt::format("case.{}", i), std::move(value), std::move(placement));
     }
-    add_large_parameters(model);
+    add_large_parameters(model, casts);
     return model;
 }
 

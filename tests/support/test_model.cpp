@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "convert/cast.hpp"
+
 namespace shardwise::test {
 namespace {
 
@@ -63,6 +65,11 @@ std::vector<std::string> TestModel::names_on(std::int64_t rank) const {
     return names;
 }
 
+TensorRecord const& TestModel::tensor_of(std::int64_t element) const {
+    auto const after = std::upper_bound(first_element_.begin(), first_element_.end(), element);
+    return catalog_.tensors()[static_cast<std::size_t>(after - first_element_.begin()) - 1];
+}
+
 std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t rank) const {
     auto const found = std::find_if(parameters_.list.begin(), parameters_.list.end(),
                                     [&](Parameter const& p) { return p.name == name; });
@@ -71,13 +78,17 @@ std::vector<std::byte> TestModel::work_out(std::string const& name, std::int64_t
         naive_cut(wholes_[static_cast<std::size_t>(found - parameters_.list.begin())], found->placement, mesh, rank);
     std::vector<std::byte> bytes;
     for (auto const number : local.values) {
-        auto const after = std::upper_bound(first_element_.begin(), first_element_.end(), number);
-        auto const source = static_cast<std::size_t>(after - first_element_.begin()) - 1;
-        auto const& tensor = catalog_.tensors()[source];
+        auto const& tensor = tensor_of(number);
         auto const element_bytes = static_cast<std::size_t>(bits(tensor.dtype)) / 8;
-        auto const at = tensor.begin + static_cast<std::uint64_t>(number - first_element_[source]) * element_bytes;
-        auto const* const from = files_[tensor.file].data() + at;
-        bytes.insert(bytes.end(), from, from + element_bytes);
+        auto const first = first_element_[static_cast<std::size_t>(&tensor - catalog_.tensors().data())];
+        auto const at = tensor.begin + static_cast<std::uint64_t>(number - first) * element_bytes;
+        auto const stored = std::span(files_[tensor.file]).subspan(at, element_bytes);
+        std::vector<std::byte> element(stored.begin(), stored.end());
+        if (tensor.dtype != found->value.dtype) {
+            element.resize(static_cast<std::size_t>(bits(found->value.dtype)) / 8);
+            cast_reference(tensor.dtype, stored, found->value.dtype, element);
+        }
+        bytes.insert(bytes.end(), element.begin(), element.end());
     }
     return bytes;
 }
@@ -86,10 +97,10 @@ std::uint64_t TestModel::needed_bytes() const {
     std::set<std::int64_t> numbers;
     std::uint64_t bytes = 0;
     for (std::size_t i = 0; i < wholes_.size(); ++i) {
-        auto const element_bytes = static_cast<std::uint64_t>(bits(parameters_.list[i].value.dtype)) / 8;
         for (std::int64_t rank = 0; rank < mesh.fsdp * mesh.tp; ++rank) {
             for (auto const number : naive_cut(wholes_[i], parameters_.list[i].placement, mesh, rank).values) {
-                bytes += numbers.insert(number).second ? element_bytes : 0;
+                auto const element_bits = static_cast<std::uint64_t>(bits(tensor_of(number).dtype));
+                bytes += numbers.insert(number).second ? element_bits / 8 : 0;
             }
         }
     }

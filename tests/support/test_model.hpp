@@ -49,6 +49,8 @@ class TestModel {
     void write() const;
 
  private:
+    /// The stored tensor that an element of the checkpoint belongs to.
+    TensorRecord const& tensor_of(std::int64_t element) const;
     std::vector<std::byte> work_out(std::string const& name, std::int64_t rank) const;
 
     Catalog catalog_;
@@ -81,8 +83,11 @@ class ModelBuilder {
 };
 
 /// Conversions of every kind over awkward shapes: `random_cases` random chains, and a set large enough to need several
-/// requests and waves with the least staging memory. Some of 3 files' tensors feed several parameters.
-TestModel mixed_model(std::string const& folder, std::uint32_t seed, Mesh const& mesh, int random_cases);
+/// requests and waves with the least staging memory. Some of 3 files' tensors feed several parameters. With casts, some
+/// parameters have another type than their sources, which lie at any offset.
+enum class Casts : std::uint8_t { some, none };
+TestModel mixed_model(std::string const& folder, std::uint32_t seed, Mesh const& mesh, int random_cases,
+                      Casts casts = Casts::some);
 
 /// A small model of that type ("llama", "phi3", "mixtral") in its stored names, and its parameters under plan "tp",
 /// spelt out. Llama has 2 layers, the others 1.

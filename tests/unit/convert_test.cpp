@@ -38,6 +38,25 @@ struct Targets {
 
 constexpr std::size_t kTensorBytes = 1U << 16U;
 
+/// A cast of some type to another, elements in the target side by side or apart.
+ElementCast random_cast(std::mt19937& random) {
+    static constexpr DType kFrom[] = {DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::f6_e2m3, DType::f4};
+    static constexpr DType kTo[] = {DType::f64, DType::f32, DType::bf16, DType::f8_e5m2};
+    ElementCast cast = {kFrom[random() % std::size(kFrom)], kTo[random() % std::size(kTo)]};
+    if (!cast.is_move()) { cast.target_step = (1 + random() % 2 * 2) * static_cast<std::uint64_t>(bits(cast.to)) / 8; }
+    return cast;
+}
+
+std::uint64_t elements_of_run(CopyBlock const& block) {
+    return block.run_bytes * 8 / static_cast<std::uint64_t>(bits(block.cast.from));
+}
+
+/// Bytes of the target from a run's first to its last.
+std::uint64_t run_span(CopyBlock const& block) {
+    if (block.cast.is_move()) { return block.run_bytes; }
+    return (elements_of_run(block) - 1) * block.cast.target_step + static_cast<std::uint64_t>(bits(block.cast.to)) / 8;
+}
+
 /// Blocks whose runs come out disjoint in the target: each has a stretch of its own in one of three tensors.
 std::vector<CopyBlock> random_blocks(std::mt19937& random, std::size_t source_bytes) {
     static constexpr std::uint64_t kRuns[] = {1, 2, 3, 4, 7, 8, 16, 61};
@@ -46,9 +65,11 @@ std::vector<CopyBlock> random_blocks(std::mt19937& random, std::size_t source_by
     for (auto count = 1 + random() % 5; count > 0; --count) {
         CopyBlock block;
         block.tensor = static_cast<std::uint32_t>(random() % 3);
-        block.run_bytes = kRuns[random() % std::size(kRuns)];
+        if (random() % 2 == 0) { block.cast = random_cast(random); }
+        block.run_bytes = kRuns[random() % std::size(kRuns)] * unit_bytes(block.cast.from);
+        if (random() % 8 == 0) { block.run_bytes *= 40; }
         auto source_span = block.run_bytes;
-        auto target_span = block.run_bytes;
+        auto target_span = run_span(block);
         for (auto loops = random() % 4; loops > 0; --loops) {
             CopyLoop const loop = {2 + random() % 4, source_span + random() % 5, target_span + random() % 5};
             block.loops.insert(block.loops.begin(), loop);
@@ -88,16 +109,74 @@ TEST(Place, ReferenceTransposes) {
     EXPECT_EQ(targets.memory[0], bytes({0, 3, 1, 4, 2, 5}));
 }
 
+TEST(Place, ReferenceCastsElementsAndSpreadsThem) {
+    auto const source = bytes({0xEE, 0x38, 0x40, 0xEE, 0xB8, 0x00});  // F8_E4M3: 1, 2 and -1, 0
+    Targets targets(1, 12);
+    CopyBlock block;
+    block.source = 1;
+    block.target = 2;
+    block.run_bytes = 2;
+    block.loops = {{2, 3, 2}};
+    block.cast = {DType::f8_e4m3, DType::bf16, 6};
+    place_reference(std::vector{block}, source, targets.spans);
+    EXPECT_EQ(targets.memory[0], bytes({0xEE, 0xEE, 0x80, 0x3F, 0x80, 0xBF, 0xEE, 0xEE, 0x00, 0x40, 0x00, 0x00}));
+}
+
 TEST(Place, EqualsTheReferenceForAnyBlocks) {
     std::mt19937 random(1);
     auto const source = random_bytes(random, 8192);
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 600; ++i) {
         auto const blocks = random_blocks(random, source.size());
         Targets expected(3, kTensorBytes);
         Targets placed(3, kTensorBytes);
         place_reference(blocks, source, expected.spans);
         place(blocks, source, placed.spans);
         ASSERT_EQ(placed.memory, expected.memory) << "case " << i;
+    }
+}
+
+TEST(Place, DequantizesBoxesOfAQuantizedTensorWithTheScalesOfTheirElements) {
+    std::mt19937 random(9);
+    for (int i = 0; i < 200; ++i) {
+        std::uint64_t const rows = 1 + random() % 12;
+        std::uint64_t const columns = 2 * (1 + random() % 300);
+        auto const grid = block_grid({static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns)},
+                                     {static_cast<std::int64_t>(rows), 2});
+        auto const scales = random_bytes(random, rows * 2);
+        auto const source = random_bytes(random, rows * columns);
+        std::vector<BlockScaling> const scalings = {{grid, {scales, DType::u8}}};
+
+        auto const first_row = random() % rows;
+        auto const first_column = random() % columns;
+        CopyBlock block;
+        block.source = first_row * columns + first_column;
+        block.run_bytes = 1 + random() % (columns - first_column);
+        block.cast = {DType::f8_e4m3, DType::bf16, 2 + random() % 2 * 4, 0, block.source};
+        auto const row_step = block.run_bytes * block.cast.target_step;
+        block.loops = {{rows - first_row, columns, row_step}};
+        auto const blocks = std::vector{block};
+        Targets expected(1, kTensorBytes);
+        Targets placed(1, kTensorBytes);
+        Targets unpacked(1, kTensorBytes);
+        place_reference(blocks, source, expected.spans, scalings);
+        place(blocks, source, placed.spans, scalings);
+        ASSERT_EQ(placed.memory, expected.memory) << "case " << i;
+        Bytes packed(block.bytes());
+        pack(blocks, source, packed);
+        unpack(blocks, packed, unpacked.spans, scalings);
+        ASSERT_EQ(unpacked.memory, expected.memory) << "case " << i;
+
+        // The element in the middle by itself.
+        auto const row = first_row + (rows - first_row) / 2;
+        auto const column = first_column + block.run_bytes / 2;
+        Bytes element(2);
+        dequantize_reference(grid, scalings[0].scales, row * columns + column, DType::f8_e4m3,
+                             std::span<std::byte const>(source).subspan(row * columns + column, 1), DType::bf16,
+                             element);
+        auto const at = (row - first_row) * row_step + (column - first_column) * block.cast.target_step;
+        EXPECT_EQ(Bytes(placed.memory[0].begin() + static_cast<std::ptrdiff_t>(at),
+                        placed.memory[0].begin() + static_cast<std::ptrdiff_t>(at) + 2),
+                  element);
     }
 }
 

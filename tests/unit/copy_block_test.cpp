@@ -81,6 +81,47 @@ TEST(Lower, LoopsAreInTheOrderOfTheSource) {
     EXPECT_THAT(block.loops, ElementsAre(CopyLoop{3, 8, 2}, CopyLoop{4, 2, 6}));
 }
 
+TEST(Lower, CastsCountSourceAndTargetEachInTheirOwnBytes) {
+    auto region = whole(0, {3, 4}).regions.front();
+    region.dtype = DType::f32;
+    auto const block = lower(region, {3, 4}, DType::bf16);
+    EXPECT_EQ(block.run_bytes, 48U);
+    EXPECT_EQ(block.cast, (ElementCast{DType::f32, DType::bf16, 2}));
+    EXPECT_EQ(block.bytes(), 48U);
+    EXPECT_EQ(block.target_bytes(), 24U);
+
+    region.dtype = DType::bf16;
+    EXPECT_TRUE(lower(region, {3, 4}, DType::bf16).cast.is_move());
+}
+
+TEST(Lower, CastElementsNeedBeNeighboursInTheSourceOnly) {
+    auto view = transpose(whole(0, {3, 4}), 0, 1);
+    view.regions.front().dtype = DType::f8_e4m3;
+    auto const block = lower(view.regions.front(), view.shape, DType::f32);
+    EXPECT_EQ(block.run_bytes, 4U);
+    EXPECT_EQ(block.cast, (ElementCast{DType::f8_e4m3, DType::f32, 12}));
+    EXPECT_THAT(block.loops, ElementsAre(CopyLoop{3, 4, 4}));
+}
+
+TEST(Clip, OfACastGivesTheElementsInTheRange) {
+    CopyBlock block;
+    block.source = 8;
+    block.target = 100;
+    block.run_bytes = 16;
+    block.loops = {{3, 20, 2}};
+    block.cast = {DType::f32, DType::bf16, 6};
+    std::vector<CopyBlock> parts;
+    clip(block, {12, 32}, parts);
+    ASSERT_EQ(parts.size(), 2U);
+    EXPECT_EQ(parts[0].source, 12U);
+    EXPECT_EQ(parts[0].target, 106U);
+    EXPECT_EQ(parts[0].run_bytes, 12U);
+    EXPECT_EQ(parts[1].source, 28U);
+    EXPECT_EQ(parts[1].target, 102U);
+    EXPECT_EQ(parts[1].run_bytes, 4U);
+    EXPECT_EQ(parts[1].cast, block.cast);
+}
+
 TEST(Lower, PackedTypesMayBeCutBetweenBytesOnly) {
     auto const even = slice(whole(0, {4, 6}), 1, 2, 4);
     auto const block = lower(even.regions.front(), even.shape, DType::f4);

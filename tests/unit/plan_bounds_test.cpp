@@ -296,7 +296,7 @@ TEST(PlanBounds, ACutInsideAByteIsRefusedWithTheTensorsName) {
 }
 
 TEST(PlanBounds, TotalsAreTheSumsOverReadsAndDeliveries) {
-    auto const model = mixed_model("model", 9, {.dp = 2, .tp = 2}, 30);
+    auto const model = mixed_model("model", 9, {.dp = 2, .tp = 2}, 30, Casts::none);
     for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
         auto const plans = plan_all(model, options_for({.dp = 2, .tp = 2}, strategy, kMiB));
         for (auto const& plan : plans) {

@@ -208,7 +208,7 @@ TEST(PlanLaws, CooperativeReadingReadsEachNeededByteOnce) {
     for (auto const& mesh :
          {Mesh{.tp = 2}, Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 2}, Mesh{.tp = 8}, Mesh{.dp = 2, .tp = 4},
           Mesh{.fsdp = 2, .tp = 2, .ep = 4}, Mesh{.pp = 2, .tp = 2}, Mesh{.pp = 3, .fsdp = 2}}) {
-        auto const model = mixed_model("model", 5, mesh, 30);
+        auto const model = mixed_model("model", 5, mesh, 30, Casts::none);
         auto const bytes = read_bytes(plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB)));
         auto const needed = model.needed_bytes();
         EXPECT_GE(bytes, needed);
@@ -222,6 +222,23 @@ TEST(PlanLaws, CooperativeReadingOfAWholeModelReadsNothingTwiceAndNothingElse) {
         auto const model = small_mixtral("model", mesh);
         auto const plans = plan_all(model, options_for(mesh, StrategyChoice::cooperative, kMiB));
         EXPECT_EQ(read_bytes(plans), model.catalog().tensor_bytes());
+    }
+}
+
+TEST(PlanLaws, CastsOfAlignedTensorsAreReadTogetherOthersByTheirRanksAlone) {
+    for (auto const skipped : {0, 1}) {
+        ModelBuilder builder("model", 2);
+        builder.add("pad", DType::u8, {skipped});
+        builder.add("wide", DType::f32, {512, 300});
+        auto model = builder.finish();
+        model.add("wide", cast_of(model.leaf("wide"), DType::bf16), cut_along({512, 300}, 1, 4));
+        auto const plans = plan_all(model, options_for({1, 4}, StrategyChoice::cooperative, kMiB));
+        bool const is_aligned = model.leaf("wide").dtype == DType::f32 && model.catalog().tensors()[1].begin % 4 == 0;
+        EXPECT_EQ(plans[0].waves.empty(), !is_aligned);
+        if (is_aligned) { EXPECT_EQ(read_bytes(plans), 512U * 300 * 4); }
+        expect_right_tensors(model, plans);
+        EXPECT_EQ(plans[1].totals.needed_bytes, 512U * 75 * 4);
+        EXPECT_EQ(plans[1].totals.store_bytes, 512U * 75 * 2);
     }
 }
 

@@ -1,0 +1,67 @@
+/// @file
+/// Stored tensors as rules see them: under which name, of which type, and quantized ones as the numbers they stand for.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include <shardwise/catalog.hpp>
+
+#include "mapping/expression.hpp"
+#include "mapping/type_rule.hpp"
+
+namespace shardwise {
+
+/// What is to be made of quantized tensors, and in which type their numbers are held if none was asked for.
+struct QuantizedOptions {
+    bool dequantizes = false;
+    std::optional<DType> model_type;  ///< as config.json has it
+};
+
+/// The leaves of expressions. Where quantized tensors are dequantized, a tensor of codes and its tensor of scales are
+/// one leaf. These belong together, by name:
+/// - X of an 8-bit floating-point type, or of packed F4 held as I8, with X_scale_inv; the former also with X_scale, and
+///   M.weight with M.scale;
+/// - X_blocks (..., N, G, 16) of U8 with X_scales (..., N, G) of U8: MXFP4, seen as X of shape (..., 32 G, N).
+/// Scales of activations beside such a tensor are left out.
+class Leaves {
+   public:
+    /// @param catalog and @p keep must outlive the leaves.
+    /// @throws Error input if numbers are to be held in 8 bits.
+    Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DType> wanted,
+           QuantizedOptions const& options);
+
+    /// The name that rules see.
+    std::string const& name_of(std::uint32_t tensor) const;
+
+    /// True for a tensor that is taken in by another one.
+    bool is_taken_in(std::uint32_t tensor) const { return taken_in_.contains(tensor); }
+
+    /// @param parameter the one that is made of it, by whose name its type is chosen.
+    /// @throws Error input if scales do not fit codes.
+    Expression leaf(std::uint32_t tensor, std::string const& parameter) const;
+
+   private:
+    struct Codes {
+        std::uint32_t scales = 0;  ///< index of the tensor
+        std::string name;
+        DType dtype = DType::f8_e4m3;
+        Shape shape;
+        bool is_turned = false;  ///< the last two dimensions are swapped
+    };
+
+    std::optional<Codes> find_codes(TensorRecord const& tensor) const;
+    std::optional<std::uint32_t> find_scales(std::string const& name) const;
+    DType type_of_numbers(Codes const& codes, std::string const& parameter) const;
+
+    Catalog const& catalog_;
+    TypeRule types_;
+    std::optional<DType> model_type_;
+    std::map<std::uint32_t, Codes> codes_;
+    std::set<std::uint32_t> taken_in_;
+};
+
+}  // namespace shardwise
