@@ -55,9 +55,10 @@ ShardPieces::ShardPieces(Catalog const& catalog, Parameters parameters, Mesh con
       users_(catalog.tensors().size()) {
     for (std::uint32_t parameter = 0; parameter < parameters_.size(); ++parameter) {
         if (changes_values(parameters_[parameter].value)) {
-            throw Error(Errc::input, fmt::format("{} was loaded in another type than it is stored in, and cannot be put "
-                                                 "back; load without --dtype and --quantized dequantize",
-                                                 parameters_[parameter].name));
+            throw Error(Errc::input,
+                        fmt::format("{} was loaded in another type than it is stored in, and cannot be put back; load "
+                                    "without --dtype and --quantized dequantize",
+                                    parameters_[parameter].name));
         }
         for_each_source(parameters_[parameter].value, [&](std::uint32_t source) {
             auto& users = users_[source];

@@ -328,7 +328,7 @@ std::map<std::string, std::string> variant_keys(JsonReader const& document) {
     std::map<std::string, std::string> keys;
     for (auto const& [key, variant] : variants->members()) {
         variant.allow_only({"about", "base", "base_class", "parts", "sizes", "ignore", "tied", "keep_in_fp32", "heads",
-                            "transforms", "plans"});
+                            "parameters", "ignore_missing", "transforms", "plans", "pipeline"});
         for (std::string_view rest = key; !rest.empty();) {
             auto const name = std::string(rest.substr(0, rest.find(", ")));
             rest.remove_prefix(std::min(name.size() + 2, rest.size()));

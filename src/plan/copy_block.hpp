@@ -39,7 +39,7 @@ std::uint64_t element_at(CopyBlock const& block, std::uint64_t source) noexcept;
 void source_ranges(CopyBlock const& block, std::uint64_t max_gap, std::vector<ByteRange>& ranges);
 
 /// The way back: source and target changed over, loops ordered by the new source. For blocks that put no two bytes into
-/// one place, as every block of a parameter does.
+/// one place, as every block of a parameter does, and move bytes as they are.
 CopyBlock swapped(CopyBlock block);
 
 /// How many ranges source_ranges would give and the bytes in them, without making them.

@@ -197,7 +197,8 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
         auto const ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks;
-        reading.strategies.push_back(choose_strategy(use, {choice, ranks, plan.facts[stored.file].is_cached(), cuts_units(use, stored)}));
+        reading.strategies.push_back(
+            choose_strategy(use, {choice, ranks, plan.facts[stored.file].is_cached(), cuts_units(use, stored)}));
         count_strategy(plan.strategy_bytes, reading.strategies.back(), use.needed.size());
         if (reading.strategies.back() == Strategy::direct) { continue; }
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.

@@ -201,7 +201,7 @@ std::vector<CopyBlock> random_parameter(std::mt19937& random) {
     auto const expression = random_case(random).expression;
     std::vector<CopyBlock> blocks;
     for (auto const& region : evaluate(expression).regions) {
-        blocks.push_back(lower(region, expression.shape, DType::u8));
+        blocks.push_back(lower(region, expression.shape, expression.dtype));
     }
     return blocks;
 }
