@@ -10,6 +10,7 @@
 
 #include <shardwise/error.hpp>
 
+#include "mapping/ignored.hpp"
 #include "mapping/model_config.hpp"
 #include "util/natural_order.hpp"
 
@@ -28,37 +29,6 @@ struct Collected {
 struct Entry {
     ConverterHit hit;  ///< of the first tensor; prefix, suffix and groups are the same for all
     std::vector<std::vector<Collected>> by_source;
-};
-
-/// The patterns of tensors that are no parameters, those of one scope together.
-class Ignored {
-   public:
-    Ignored(std::vector<IgnoreRule> const& rules, std::string_view base) : base_(base) {
-        std::map<std::pair<std::optional<std::string>, std::string>, std::vector<std::string>> by_scope;
-        for (auto const& rule : rules) { by_scope[{rule.scope, rule.base}].push_back(rule.pattern); }
-        for (auto& [where, patterns] : by_scope) {
-            groups_.push_back({where.first, where.second, Pattern(std::move(patterns))});
-        }
-    }
-
-    bool contains(std::string_view name) const {
-        return std::any_of(groups_.begin(), groups_.end(), [&](Group const& group) {
-            auto const scoped = enter_scope(name, group.scope, base_);
-            if (!scoped) { return false; }
-            return group.base.empty() ? group.pattern.find(scoped->rest).has_value()
-                                      : group.pattern.find(fmt::format("{}.{}", group.base, scoped->rest)).has_value();
-        });
-    }
-
-   private:
-    struct Group {
-        std::optional<std::string> scope;
-        std::string base;  ///< expected in front of names in the scope
-        Pattern pattern;
-    };
-
-    std::string base_;
-    std::vector<Group> groups_;
 };
 
 /// How errors call a rule.
@@ -180,7 +150,7 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
     }
     auto mapped = map_names(architecture.transforms, std::move(names), architecture.base, model_names);
 
-    Ignored const ignored(architecture.ignore, architecture.base);
+    Ignored const ignored(architecture.ignore, architecture.base, config.size("num_hidden_layers"));
     std::vector<NamedExpression> parameters;
     std::map<std::pair<std::string, std::size_t>, Entry> entries;
     for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {

@@ -74,9 +74,11 @@ def edit_manifest(change):
 
 
 def change_rules(manifest):
-    rules = json.loads(manifest["source"]["architecture"]["text"])
+    record = json.loads(manifest["source"]["architecture"])
+    rules = json.loads(record["file"]["text"])
     rules["plans"]["tp"]["base"]["layers.*.self_attn.q_proj"] = "rowwise"
-    manifest["source"]["architecture"]["text"] = json.dumps(rules)
+    record["file"]["text"] = json.dumps(rules)
+    manifest["source"]["architecture"] = json.dumps(record)
 
 
 DAMAGE = {

@@ -1,4 +1,5 @@
 // Rule files, which users write themselves: the parser, then everything that runs on what it accepted.
+#include <algorithm>
 #include <string>
 
 #include <shardwise/error.hpp>
@@ -25,7 +26,8 @@ void check_transform(Transform const& transform) {
     REQUIRE(!transform.pattern.sources().empty());
     bool const converts = transform.kind == Transform::Kind::convert;
     REQUIRE(converts != transform.operations.empty());
-    REQUIRE(!converts || transform.targets.size() == 1 || transform.pattern.sources().size() == 1);
+    REQUIRE(!converts || transform.targets.size() == 1 || transform.pattern.sources().size() == 1 ||
+            std::ranges::any_of(transform.operations, supports_many_to_many));
     attempt([&] {
         auto const match = transform.pattern.find(kName);
         if (!match) { return; }

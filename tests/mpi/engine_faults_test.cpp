@@ -225,7 +225,7 @@ TEST(Faults, AMappedFileThatIsMissingOrShortOnOneRankEndsAllWithItsName) {
         auto context = make_job(way.network);
         auto const& model = model_on_disk(context.size());
         auto plan = plan_for(model, way, context);
-        if (context.rank() == context.size() - 1) { damage.apply(plan.files[1]); }
+        if (context.rank() == readers_of_the_end(plan, 1, context).back()) { damage.apply(plan.files[1]); }
         auto const ending = ending_of(context, [&] { start(plan, way, context).wait(); });
         EXPECT_EQ(ending.code, damage.code);
         EXPECT_THAT(ending.text, AllOf(HasSubstr("part-1"), HasSubstr(damage.text)));

@@ -26,8 +26,9 @@ SIZES = {
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "moe_intermediate_size": 12,
     "shared_expert_intermediate_size": 20, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4,
     "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "q_lora_rank": 16, "kv_lora_rank": 16,
-    "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1, "pad_token_id": 0,
-    "bos_token_id": 1, "eos_token_id": 2, "sliding_window": 16,
+    "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1, "bos_token_id": 1,
+    "eos_token_id": 2, "sliding_window": 16,
+    "pad_token_id": None,  # the row of a padding token would be set to zero after loading
 }
 
 
@@ -42,16 +43,19 @@ def make_checkpoint(folder, model_type):
     model = AutoModelForCausalLM.from_config(tiny_config(model_type), dtype=torch.bfloat16)
     random = torch.Generator().manual_seed(zlib.crc32(model_type.encode()))
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=random))
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(torch.randn(value.shape, generator=random))
     model.save_pretrained(folder, max_shard_size="30KB")
 
 
 def tensors_of(model):
-    """Parameters by name, each tied one once; pieces of a sharded one as this rank holds them."""
+    """What is saved of a model by name, each tied parameter once; pieces of a sharded one as this rank holds them."""
     local, placements = {}, {}
-    for name, parameter in model.named_parameters():
-        value = parameter.detach()
+    saved = model.state_dict()
+    names = [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers() if name in saved]
+    for name in names:
+        value = saved[name].detach()
         if isinstance(value, DTensor):
             placements[name] = [repr(placement) for placement in value.placements]
             value = value.to_local()
