@@ -8,6 +8,7 @@
 #include <shardwise/verify.hpp>
 
 #include "io/file_access.hpp"
+#include "report/explanation.hpp"
 #include "report/plan_report.hpp"
 #include "util/file.hpp"
 
@@ -46,9 +47,13 @@ void run_plan(Options const& options) {
     auto const catalog = Catalog::open(options.paths.front());
     auto const architecture = chosen_architecture(options, catalog);
     auto const facts = facts_for_plan(catalog, options.assume);
-    std::vector<Plan> plans;
     auto const first = options.rank.value_or(0);
     auto const last = options.rank.value_or(options.plan.mesh.world() - 1);
+    if (!options.explain.empty()) {
+        fmt::print("{}", explain_parameter(catalog, architecture, options.plan, options.explain, facts, first, last));
+        return;
+    }
+    std::vector<Plan> plans;
     for (auto rank = first; rank <= last; ++rank) {
         plans.push_back(make_plan(catalog, architecture, options.plan, rank, facts));
     }

@@ -114,6 +114,8 @@ po::options_description plan_output_options() {
     auto group = group_of("Output");
     group.add_options()
         ("rank", number_of<std::int64_t>("R"), "only this rank, with every read and piece in --json")
+        ("explain", text_of("PARAMETER"),
+         "how this one comes about: operations, stored tensors, and for each rank what it holds, reads and takes")
         ("assume", text_of("look|cached|cold", "look"), "whether the files are in the page cache")
         ("json", po::bool_switch(), "as JSON");
     return group;

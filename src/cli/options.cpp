@@ -254,6 +254,8 @@ void read_load_values(Options& options, po::variables_map const& values) {
 }
 
 void read_plan_output_values(Options& options, po::variables_map const& values) {
+    options.explain = text(values, "explain");
+    if (!options.explain.empty() && values["json"].as<bool>()) { refuse("--explain has no JSON; --json lists all"); }
     if (options.plan.mesh.tp == 0) { refuse("plan needs --tp N: for how many ranks?"); }
     check(options.plan.mesh);
     if (values.count("rank") > 0) {

@@ -29,6 +29,7 @@ struct Options {
     std::vector<std::string> rules;  ///< files of more rules
     PlanOptions plan;
     std::optional<std::int64_t> rank;  ///< plan: only this one
+    std::string explain;               ///< plan: the parameter to explain; empty: none
     std::string assume;                ///< plan: "cached" or "cold"; empty: look
 
     ReaderChoice reader = ReaderChoice::automatic;

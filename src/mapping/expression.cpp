@@ -272,8 +272,13 @@ View evaluate(Expression const& expression) {
 
 std::string to_string(Expression const& expression, Catalog const& catalog) {
     if (expression.kind == Expression::Kind::source) { return catalog.tensors()[expression.source].name; }
+    constexpr std::size_t kMostInputs = 6;  // of many experts the first and the last tell enough
     std::vector<std::string> inputs;
-    for (auto const& input : expression.inputs) { inputs.push_back(to_string(input, catalog)); }
+    for (std::size_t i = 0; i < expression.inputs.size(); ++i) {
+        bool const is_told = expression.inputs.size() <= kMostInputs || i < 2 || i + 1 == expression.inputs.size();
+        if (is_told) { inputs.push_back(to_string(expression.inputs[i], catalog)); }
+        if (!is_told && i == 2) { inputs.push_back(fmt::format("... {} more", expression.inputs.size() - 3)); }
+    }
     return fmt::format("{} {} ({})", verb(expression), details(expression), fmt::join(inputs, ", "));
 }
 

@@ -87,7 +87,8 @@ Expression split_dim_of(Expression input, std::size_t dim, std::int64_t inner);
 /// The index map of the whole expression.
 View evaluate(Expression const& expression);
 
-/// The tree in one line, for people. Example: "concatenate 1 (stack 0 (a.0.w, a.1.w), stack 0 (b.0.w, b.1.w))".
+/// The tree in one line, for people; of many inputs only the first and the last.
+/// Example: "concatenate 1 (stack 0 (a.0.w, a.1.w), stack 0 (b.0.w, b.1.w))".
 std::string to_string(Expression const& expression, Catalog const& catalog);
 
 }  // namespace shardwise

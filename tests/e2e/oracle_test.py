@@ -1,7 +1,7 @@
 """Tiny models of 86 architectures, made, saved and loaded by transformers itself: every rank holds what the framework's
-ranks hold, bit for bit, types included; and what they hold goes back into the files that the framework saved. Where the
-framework is known to load wrong values in parallel, a rank holds its part of the model as one process loads it, cut where
-the framework says that the parts lie.
+ranks hold, bit for bit, types included; and what they hold goes back into the files that the framework saved. Where
+the framework is known to load wrong values in parallel, a rank holds its part of the model as one process loads it, cut
+where the framework says that the parts lie.
 
 Runs with `launch/test --oracle`, which installs transformers and torch."""
 

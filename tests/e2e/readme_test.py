@@ -79,10 +79,22 @@ def test_named_files_exist(path):
 def test_every_option_that_readme_names_is_one(shardwise):
     help_text = "".join(shardwise.check(command, "--help").stdout for command in ("load", "plan", "export", "convert"))
     options = set(re.findall(r"--[a-z][a-z-]+", help_text))
-    of_other_programs = {"--hosts", "--hostfile", "--nodes", "--install", "--prefix"}
+    of_other_programs = {"--oracle", "--hosts", "--hostfile", "--nodes", "--install", "--prefix"}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - of_other_programs <= options
 
 
 def test_as_many_model_types_are_known_as_readme_says(shardwise):
     known = re.search(r"Known model types: (.*)", shardwise.check("--help").stdout).group(1).split(", ")
     assert f"\n{len(known)} model types are known" in README
+
+
+def test_the_explanation_is_what_the_program_prints(shardwise, tmp_path):
+    block = re.search(r"```\n\$ shardwise plan /models/nano (.*)\n([\s\S]*?)```", README)
+    (tmp_path / "nano.json").write_text(EXAMPLES[0])
+    checkpoint = tmp_path / "nano"
+    checkpoint.mkdir()
+    stored = {"transformer.h.0.attn.qkv.weight": numpy.arange(96, dtype=numpy.float16).reshape(12, 8)}
+    safetensors.save_file(stored, checkpoint / "model.safetensors")
+    (checkpoint / "config.json").write_text(json.dumps({"model_type": "nano"}))
+    options = block[1].replace("nano.json", str(tmp_path / "nano.json")).split()
+    assert shardwise.check("plan", checkpoint, *options).stdout == block[2]

@@ -53,8 +53,8 @@ def tensors_of(model):
     """What is saved of a model by name, each tied parameter once; pieces of a sharded one as this rank holds them."""
     local, placements = {}, {}
     saved = model.state_dict()
-    names = [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers() if name in saved]
-    for name in names:
+    names = [name for name, _ in model.named_parameters()] + [name for name, _ in model.named_buffers()]
+    for name in filter(saved.__contains__, names):
         value = saved[name].detach()
         if isinstance(value, DTensor):
             placements[name] = [repr(placement) for placement in value.placements]
