@@ -6,8 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "mapping/tiling.hpp"
 #include <shardwise/plan.hpp>
+
+#include "mapping/tiling.hpp"
 
 namespace shardwise {
 

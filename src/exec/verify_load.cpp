@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <shardwise/verify.hpp>
+
 #include "comm/communicator.hpp"
 #include "convert/block_scale.hpp"
 #include "convert/cast.hpp"
@@ -16,7 +18,6 @@
 #include "plan/mapping_options.hpp"
 #include "plan/scalings.hpp"
 #include "util/file.hpp"
-#include <shardwise/verify.hpp>
 
 namespace shardwise {
 namespace {

@@ -6,8 +6,9 @@
 
 #include <fmt/format.h>
 
-#include "mapping/embedded_configs.hpp"
 #include <shardwise/error.hpp>
+
+#include "mapping/embedded_configs.hpp"
 
 namespace shardwise {
 namespace {

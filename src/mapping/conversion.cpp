@@ -139,6 +139,19 @@ std::string parameter_name(MappedName const& mapped, ArchitectureData const& arc
     return output_name(*mapped.converter, architecture.transforms[mapped.converter->transform].targets.front());
 }
 
+/// All that cannot be made is told at once, the first ones with their reasons.
+void refuse_failures(std::vector<Error> const& failures) {
+    constexpr std::size_t kMostTold = 3;
+    if (failures.empty()) { return; }
+    if (failures.size() == 1) { throw failures.front(); }
+    std::string text = fmt::format("{} parameters cannot be made", failures.size());
+    for (std::size_t i = 0; i < std::min(failures.size(), kMostTold); ++i) {
+        text += fmt::format("{} {}", i == 0 ? ":" : ";", failures[i].what());
+    }
+    if (failures.size() > kMostTold) { text += fmt::format("; {} more", failures.size() - kMostTold); }
+    refuse(std::move(text));
+}
+
 }  // namespace
 
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
@@ -169,6 +182,7 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
         entry.by_source[hit->source].push_back({tensor, hit->star});
         entry.hit = std::move(*hit);
     }
+    std::vector<Error> failures;
     for (auto& [key, entry] : entries) {
         auto const& transform = architecture.transforms[key.second];
         try {
@@ -177,9 +191,10 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
                                          [&](std::uint32_t tensor) { return leaves.leaf(tensor, key.first); });
             std::move(outputs.begin(), outputs.end(), std::back_inserter(parameters));
         } catch (Error const& error) {
-            throw error.while_(fmt::format("making {} by {}", key.first, told(transform, architecture)));
+            failures.push_back(error.while_(fmt::format("making {} by {}", key.first, told(transform, architecture))));
         }
     }
+    refuse_failures(failures);
     std::sort(parameters.begin(), parameters.end(),
               [](auto const& a, auto const& b) { return natural_name_less(a.name, b.name); });
     check_single_source(parameters, catalog, architecture);

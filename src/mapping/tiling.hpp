@@ -5,8 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "mapping/view.hpp"
 #include <shardwise/placement.hpp>
+
+#include "mapping/view.hpp"
 
 namespace shardwise {
 

@@ -7,9 +7,10 @@
 #include <fmt/format.h>
 #include <fnmatch.h>
 
+#include <shardwise/error.hpp>
+
 #include "mapping/tiling.hpp"
 #include "util/checked.hpp"
-#include <shardwise/error.hpp>
 
 namespace shardwise {
 namespace {

@@ -8,9 +8,10 @@
 #include <string>
 #include <vector>
 
+#include <shardwise/plan.hpp>
+
 #include "mapping/parameters.hpp"
 #include "plan/copy_block.hpp"
-#include <shardwise/plan.hpp>
 
 namespace shardwise {
 

@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <shardwise/error.hpp>
+#include <shardwise/plan.hpp>
+
 #include "mapping/parameters.hpp"
 #include "plan/cost.hpp"
 #include "plan/demand.hpp"
@@ -17,8 +20,6 @@
 #include "util/checked.hpp"
 #include "util/digest.hpp"
 #include "util/units.hpp"
-#include <shardwise/error.hpp>
-#include <shardwise/plan.hpp>
 
 namespace shardwise {
 namespace {

@@ -12,9 +12,10 @@
 #include <span>
 #include <vector>
 
+#include <shardwise/plan.hpp>
+
 #include "plan/copy_block.hpp"
 #include "plan/demand.hpp"
-#include <shardwise/plan.hpp>
 
 namespace shardwise {
 

@@ -5,9 +5,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <shardwise/error.hpp>
+
 #include "util/file.hpp"
 #include "util/json_reader.hpp"
-#include <shardwise/error.hpp>
 
 namespace shardwise {
 namespace {

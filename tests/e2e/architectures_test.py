@@ -18,7 +18,7 @@ save_file = pytest.importorskip("safetensors.numpy").save_file
 TABLE_FILE = SHARED / "reference/architectures.json"
 RECORD = SOURCE / "tests/fixtures/architectures.json.gz"
 needs_table = pytest.mark.skipif(not TABLE_FILE.is_file(), reason=f"{TABLE_FILE} is absent")
-PLANS = {"tp": (1, 2, 3), "ep": (1, 2)}
+PLANS = {"tp": (1, 2, 3, 4, 8), "ep": (1, 2)}
 EXPERTS = 2
 # What AutoConfig parts are in these checkpoints: types that have rules of each kind.
 SOME_TYPES = {"text_config": "qwen3_moe", "vision_config": "clip_vision_model", "vlm_config": "llava",
@@ -284,7 +284,7 @@ def held_by_ranks(root, cases):
         save_file(arrays, root / name / "model.safetensors")
         (root / name / "config.json").write_text(json.dumps(config))
     program = BIN.parent / "tests/held_by_ranks"
-    result = subprocess.run([str(program), str(root)], env=environment(), capture_output=True, text=True, timeout=120)
+    result = subprocess.run([str(program), str(root)], env=environment(), capture_output=True, text=True, timeout=250)
     assert result.returncode == 0, result.stderr
     held = {name: {} for name in cases}
     for line in result.stdout.splitlines():
@@ -331,7 +331,7 @@ def test_every_rank_holds_what_is_recorded(tmp_path):
     held = held_by_ranks(tmp_path, {name: (config, arrays_of(shapes)) for name, (config, shapes, _) in record.items()})
     found = {name: digest(held[name]) for name, (_, _, expected) in record.items() if digest(held[name]) != expected}
     assert len(record) > 400
-    assert not found, f"{len(found)} of {len(record)} cases are not as recorded: {found}"
+    assert not found, f"{len(found)} of {len(record)} cases are not as recorded, such as {sorted(found)[:8]}"
 
 
 def test_the_record_is_the_tables(made):

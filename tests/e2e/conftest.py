@@ -75,6 +75,23 @@ def make_checkpoint(folder, **sizes):
     return folder
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """A function of {name: sizes}: a function of a name that makes the checkpoint of these sizes when first asked."""
+
+    def of(models):
+        made = {}
+
+        def get(name):
+            if name not in made:
+                made[name] = make_checkpoint(tmp_path_factory.mktemp("models") / name, **models[name])
+            return made[name]
+
+        return get
+
+    return of
+
+
 @pytest.fixture(scope="session")
 def shardwise():
     return Shardwise()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from checkpoints import Tensor, differences, random_tensor, read_file, write_checkpoint
-from conftest import SHARED, make_checkpoint
+from conftest import SHARED
 from golden_test import plans_of
 
 INDEX = "model.safetensors.index.json"
@@ -46,16 +46,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Makes each model once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = make_checkpoint(tmp_path_factory.mktemp("models") / name, **MODELS[name])
-        return made[name]
-
-    return get
+def model(made_once):
+    return made_once(MODELS)
 
 
 def tensor_files(folder):

@@ -27,16 +27,8 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Makes each model once."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = make_checkpoint(tmp_path_factory.mktemp("models") / name, **MODELS[name])
-        return made[name]
-
-    return get
+def model(made_once):
+    return made_once(MODELS)
 
 
 def assert_ranks_hold(out, folder, tp, dp=1, plan="tp", kv_heads="cut"):

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include "support/loaded.hpp"
 #include <shardwise/verify.hpp>
+
+#include "support/loaded.hpp"
 
 namespace shardwise::test {
 namespace {

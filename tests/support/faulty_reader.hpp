@@ -8,8 +8,9 @@
 
 #include <fmt/format.h>
 
-#include "io/reader.hpp"
 #include <shardwise/error.hpp>
+
+#include "io/reader.hpp"
 
 namespace shardwise::test {
 

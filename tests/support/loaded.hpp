@@ -4,9 +4,10 @@
 
 #include <optional>
 
+#include <shardwise/shardwise.hpp>
+
 #include "comm/communicator.hpp"
 #include "support/loading.hpp"
-#include <shardwise/shardwise.hpp>
 
 namespace shardwise::test {
 

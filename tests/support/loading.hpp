@@ -7,10 +7,11 @@
 #include <string>
 #include <vector>
 
+#include <shardwise/materialize.hpp>
+
 #include "exec/engine.hpp"
 #include "support/mpi_world.hpp"
 #include "support/test_model.hpp"
-#include <shardwise/materialize.hpp>
 
 namespace shardwise::test {
 

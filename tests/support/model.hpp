@@ -9,12 +9,13 @@
 #include <utility>
 #include <vector>
 
+#include <shardwise/architecture.hpp>
+#include <shardwise/catalog.hpp>
+
 #include "mapping/parameters.hpp"
 #include "mapping/tiling.hpp"
 #include "support/naive_tensor.hpp"
 #include "support/read_view.hpp"
-#include <shardwise/architecture.hpp>
-#include <shardwise/catalog.hpp>
 
 namespace shardwise::test {
 

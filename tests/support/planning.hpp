@@ -6,9 +6,10 @@
 #include <span>
 #include <vector>
 
+#include <shardwise/plan.hpp>
+
 #include "plan/planner.hpp"
 #include "support/test_model.hpp"
-#include <shardwise/plan.hpp>
 
 namespace shardwise::test {
 

@@ -10,9 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include <shardwise/catalog.hpp>
+
 #include "mapping/parameters.hpp"
 #include "support/naive_tensor.hpp"
-#include <shardwise/catalog.hpp>
 
 namespace shardwise::test {
 

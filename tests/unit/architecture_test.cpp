@@ -4,12 +4,13 @@
 
 #include <gmock/gmock.h>
 
+#include <shardwise/architecture.hpp>
+#include <shardwise/error.hpp>
+
 #include "mapping/architecture_data.hpp"
 #include "mapping/embedded_configs.hpp"
 #include "mapping/model_config.hpp"
 #include "mapping/size_expression.hpp"
-#include <shardwise/architecture.hpp>
-#include <shardwise/error.hpp>
 
 namespace shardwise::test {
 namespace {

@@ -2,10 +2,11 @@
 // library they are all found in.
 #include <gmock/gmock.h>
 
+#include <shardwise/error.hpp>
+
 #include "mapping/architecture_data.hpp"
 #include "support/error_of.hpp"
 #include "support/model.hpp"
-#include <shardwise/error.hpp>
 
 namespace shardwise::test {
 namespace {

@@ -10,9 +10,10 @@
 
 #include <gmock/gmock.h>
 
+#include <shardwise/error.hpp>
+
 #include "convert/cast.hpp"
 #include "support/error_of.hpp"
-#include <shardwise/error.hpp>
 
 namespace shardwise::test {
 namespace {

@@ -1,8 +1,9 @@
 // Whole checkpoints through a list of rules: the reference's own cases with their results, and what must be refused.
 #include <gmock/gmock.h>
 
-#include "support/model.hpp"
 #include <shardwise/error.hpp>
+
+#include "support/model.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -309,6 +310,65 @@ TEST(Conversion, ATensorThatStandsWhereAConverterPutsOneIsRefusedWithTheRule) {
     } catch (Error const& error) {
         EXPECT_THAT(error.what(), AllOf(HasSubstr("parameter k has two sources"), HasSubstr("'qk' of t.json")));
     }
+}
+
+TEST(Conversion, TextAndVisionExpertsOfTwoLayersGoIntoTheirOwnStacks) {
+    std::vector<std::pair<std::string, Shape>> tensors;
+    for (std::string const layer : {"0", "1"}) {
+        for (std::string const expert : {"0", "1", "2", "3"}) {
+            for (std::string const role : {"down", "gate", "up"}) {
+                tensors.push_back({"layers." + layer + ".mlp.experts." + expert + "." + role + "_proj.weight", {2, 2}});
+            }
+        }
+    }
+    auto const stored = stored_tensors(tensors);
+    Model const model(stored, architecture_of(R"(
+        {"convert": "experts.*.down_proj.weight", "to": ["text_moe.experts.down_proj", "vision_moe.experts.down_proj"],
+         "ops": [{"op": "ErnieFuseAndSplitTextVisionExperts"}]},
+        {"convert": ["experts.*.gate_proj.weight", "experts.*.up_proj.weight"],
+         "to": ["text_moe.experts.gate_up_proj", "vision_moe.experts.gate_up_proj"],
+         "ops": [{"op": "ErnieFuseAndSplitTextVisionExperts"}]})"));
+    EXPECT_EQ(model.names().size(), 8U);
+    for (std::string const layer : {"0", "1"}) {
+        auto const of = [&](std::string const& expert, std::string const& role) {
+            return stored.at("layers." + layer + ".mlp.experts." + expert + "." + role + "_proj.weight");
+        };
+        auto const at = "layers." + layer + ".mlp.";
+        EXPECT_EQ(model.whole(at + "text_moe.experts.down_proj"), stacked({of("0", "down"), of("1", "down")}, 0));
+        EXPECT_EQ(model.whole(at + "vision_moe.experts.down_proj"), stacked({of("2", "down"), of("3", "down")}, 0));
+        auto const gate_up = [&](std::string const& first, std::string const& second) {
+            return joined({stacked({of(first, "gate"), of(second, "gate")}, 0),
+                           stacked({of(first, "up"), of(second, "up")}, 0)},
+                          1);
+        };
+        EXPECT_EQ(model.whole(at + "text_moe.experts.gate_up_proj"), gate_up("0", "1"));
+        EXPECT_EQ(model.whole(at + "vision_moe.experts.gate_up_proj"), gate_up("2", "3"));
+    }
+}
+
+TEST(Conversion, AllThatCannotBeMadeIsToldAtOnce) {
+    auto const architecture = architecture_of(R"({"convert": "qkv", "to": ["q", "k", "v"], "ops": [{"op": "Chunk"}]})");
+    auto const stored = stored_tensors({{"a.qkv", {4}}, {"b.qkv", {6}}, {"c.qkv", {1}}});
+    try {
+        Model(stored, architecture);
+        FAIL() << "accepted";
+    } catch (Error const& error) {
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("2 parameters cannot be made: making a.q by the rule for 'qkv'"),
+                                        HasSubstr("; making c.q by the rule for 'qkv'")));
+    }
+}
+
+TEST(Conversion, WhatARuleForOneLayerLeavesIsMissingAndUnexpected) {
+    auto const rules = with_qkv_rule("model.layers.0.self_attn.qkv_proj.weight", "model.layers.0.self_attn.");
+    auto const every_layer = with_qkv_rule("self_attn.qkv_proj.weight", "self_attn.");
+    MappingOptions options;
+    for (auto const& name : Model(two_layers(), architecture_of(every_layer)).names()) { options.expected[name] = {}; }
+    auto const differences = map_parameters(catalog_of(two_layers()), architecture_of(rules), options).differences;
+    EXPECT_THAT(differences.missing,
+                ElementsAre("model.layers.1.self_attn.k_proj.weight", "model.layers.1.self_attn.q_proj.weight",
+                            "model.layers.1.self_attn.v_proj.weight"));
+    EXPECT_THAT(differences.unexpected, ElementsAre("model.layers.1.self_attn.qkv_proj.weight"));
+    EXPECT_TRUE(differences.mismatched.empty());
 }
 
 }  // namespace

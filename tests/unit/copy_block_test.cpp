@@ -7,9 +7,10 @@
 
 #include <gmock/gmock.h>
 
+#include <shardwise/error.hpp>
+
 #include "support/plan_interpreter.hpp"
 #include "support/random_expression.hpp"
-#include <shardwise/error.hpp>
 
 namespace shardwise::test {
 namespace {

@@ -6,9 +6,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "mapping/parameters.hpp"
 #include <shardwise/architecture.hpp>
 #include <shardwise/catalog.hpp>
+
+#include "mapping/parameters.hpp"
 
 namespace shardwise::test {
 namespace {

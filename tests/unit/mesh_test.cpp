@@ -9,14 +9,15 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <shardwise/mesh.hpp>
+#include <shardwise/placement.hpp>
+
 #include "mapping/parallel_plan.hpp"
 #include "mapping/tiling.hpp"
 #include "support/error_of.hpp"
 #include "support/naive_tensor.hpp"
 #include "support/random_expression.hpp"
 #include "support/read_view.hpp"
-#include <shardwise/mesh.hpp>
-#include <shardwise/placement.hpp>
 
 namespace shardwise::test {
 namespace {

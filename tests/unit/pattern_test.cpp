@@ -4,8 +4,9 @@
 
 #include <gmock/gmock.h>
 
-#include "util/natural_order.hpp"
 #include <shardwise/error.hpp>
+
+#include "util/natural_order.hpp"
 
 namespace shardwise::test {
 namespace {

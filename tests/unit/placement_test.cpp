@@ -3,9 +3,10 @@
 
 #include <gmock/gmock.h>
 
-#include "mapping/parallel_plan.hpp"
 #include <shardwise/error.hpp>
 #include <shardwise/placement.hpp>
+
+#include "mapping/parallel_plan.hpp"
 
 namespace shardwise::test {
 namespace {

@@ -6,8 +6,9 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include "support/planning.hpp"
 #include <shardwise/error.hpp>
+
+#include "support/planning.hpp"
 
 namespace shardwise::test {
 namespace {

@@ -7,9 +7,10 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <shardwise/architecture.hpp>
+
 #include "support/plan_interpreter.hpp"
 #include "support/planning.hpp"
-#include <shardwise/architecture.hpp>
 
 namespace shardwise::test {
 namespace {

@@ -4,8 +4,9 @@
 
 #include <gmock/gmock.h>
 
-#include "mapping/architecture_data.hpp"
 #include <shardwise/error.hpp>
+
+#include "mapping/architecture_data.hpp"
 
 namespace shardwise::test {
 namespace {
