@@ -27,7 +27,11 @@ Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes,
 }
 
 Lanes::~Lanes() {
-    for (auto& worker : workers_) { worker.request_stop(); }
+    {
+        // Under the lock, or a worker that has just found nothing to do sleeps through it.
+        std::lock_guard const lock(mutex_);
+        for (auto& worker : workers_) { worker.request_stop(); }
+    }
     work_added_.notify_all();
 }
 

@@ -191,6 +191,8 @@ void add_rules(ArchitectureData& data, RuleText const& text, std::vector<Transfo
     for (auto& transform : rules.transforms) { transform.component = component; }
     append(first, std::move(rules.transforms));
     append(data.ignore, std::move(rules.ignore));
+    append(data.parameters, std::move(rules.parameters));
+    append(data.ignore_missing, std::move(rules.ignore_missing));
     append(data.keep_in_fp32.float16, std::move(rules.keep_in_fp32.float16));
     append(data.keep_in_fp32.float16_and_bfloat16, std::move(rules.keep_in_fp32.float16_and_bfloat16));
     for (auto& [name, source] : rules.tied) { data.tied.insert_or_assign(name, source); }

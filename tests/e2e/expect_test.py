@@ -139,6 +139,17 @@ def test_an_architecture_can_say_what_its_models_have(shardwise, tmp_path, check
     assert shardwise.run("load", checkpoint, f"--arch={file}", "--strict", ranks=2).returncode == 3
 
 
+def test_a_file_of_more_rules_can_say_it_too(shardwise, tmp_path, checkpoint):
+    rules = {"family": "more", "model_types": [], "plans": {}, "ignore_missing": "inv_freq$",
+             "parameters": {"model.norm.weight": ["4"], "model.layers.{0...1}.mlp.gate_proj.weight": ["6", "4"],
+                            "model.rotary.inv_freq": ["2"]}}
+    file = tmp_path / "more.json"
+    file.write_text(json.dumps(rules))
+    plan = shardwise.check("plan", checkpoint, f"--rules={file}", "--tp=2", "--json")
+    assert json.loads(plan.stdout)["differences"]["missing"] == [
+        "model.layers.0.mlp.gate_proj.weight", "model.layers.1.mlp.gate_proj.weight"]
+
+
 @pytest.mark.parametrize("text,words", [
     ("{", "expect.json"), ('{"a": {"dtype": "X"}}', "a.dtype: unknown dtype"), ("{}", "--strict"),
     ('{"only": {}}', "missing"),

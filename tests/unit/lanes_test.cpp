@@ -171,5 +171,18 @@ TEST(Lanes, CanBeDroppedWithJobsInTheQueue) {
     }
 }
 
+/// A thread that has just found nothing to do when it is told to stop must not sleep through it.
+TEST(Lanes, EndHoweverOftenTheyAreDroppedAfterTheirLastJob) {
+    auto const source = random_bytes(kPiece);
+    std::vector<CopyBlock> const blocks = {piece(0, 0, kPiece)};
+    Store store;
+    for (int i = 0; i < 20'000; ++i) {
+        Lanes lanes(3, store.spans, kPiece);
+        lanes.submit({0, blocks, source, false, nullptr, {}});
+        lanes.submit({1, blocks, source, false, nullptr, {}});
+        lanes.drain();
+    }
+}
+
 }  // namespace
 }  // namespace shardwise::test
