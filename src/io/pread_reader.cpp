@@ -27,7 +27,11 @@ class PreadReader final : public Reader {
     }
 
     ~PreadReader() override {
-        for (auto& thread : threads_) { thread.request_stop(); }
+        {
+            // Under the lock, or a thread that has just found nothing to do sleeps through it.
+            std::lock_guard const lock(mutex_);
+            for (auto& thread : threads_) { thread.request_stop(); }
+        }
         work_added_.notify_all();
     }
 

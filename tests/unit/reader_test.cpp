@@ -197,6 +197,20 @@ INSTANTIATE_TEST_SUITE_P(, ReaderTest,
                                          ReaderCase{"pread_direct_memory", ReaderKind::pread, true, "/dev/shm"}),
                          [](auto const& info) { return info.param.name; });
 
+/// A thread that has just found nothing to do when it is told to stop must not sleep through it.
+TEST(PreadReader, EndsHoweverOftenItIsDroppedAfterItsLastRead) {
+    ScratchFolder const folder;
+    std::vector<FileRecord> const files = {{folder.write("file", std::string(64, 'x')), 64, 0}};
+    std::vector<std::byte> into(64);
+    for (int i = 0; i < 5'000; ++i) {
+        auto const reader = make_pread_reader(files, {false}, 2);
+        reader->submit({0, {0, 0, 64}, into});
+        std::vector<ReadResult> results;
+        while (results.empty()) { reader->poll(results, Wait::briefly); }
+        ASSERT_FALSE(results.front().error);
+    }
+}
+
 TEST(ReaderSet, FilesOfDifferentReadersAreReadTogetherAndCountedApart) {
     ScratchFolder const folder;
     std::vector<FileRecord> files;
