@@ -75,6 +75,24 @@ def make_checkpoint(folder, **sizes):
     return folder
 
 
+@pytest.fixture
+def disk_of(tmp_path):
+    """A function of a size ("1m"): a folder on a file system of its own that has no more room."""
+    folder = tmp_path / "small"
+
+    def mount(size):
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, text=True)
+        if mounted.returncode != 0:
+            pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory):
     """A function of {name: sizes}: a function of a name that makes the checkpoint of these sizes when first asked."""

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import shutil
-import subprocess
 
 import pytest
 
@@ -183,16 +182,8 @@ def test_a_folder_that_cannot_be_written_to_is_an_io_error(shardwise, loaded, tm
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=False)
+def small_disk(disk_of):
+    return disk_of("300k")
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
