@@ -13,7 +13,8 @@ ROWS = [
     ["catalog"],
     ["mapping"],
     ["plan"],
-    ["io", "device", "comm", "convert", "sink"],
+    ["device"],
+    ["io", "comm", "convert", "sink"],
     ["exec"],
     ["report", "cli"],
 ]

@@ -12,6 +12,7 @@
 
 #include <shardwise/error.hpp>
 
+#include "device/memory.hpp"
 #include "util/checked.hpp"
 #include "util/units.hpp"
 
@@ -32,7 +33,9 @@ std::uint64_t number_after(std::string const& path, std::string const& key) {
 }
 
 /// A field that the kernel gives in kB, meaning KiB.
-std::uint64_t kib_field(std::string const& path, std::string const& key) { return number_after(path, key) << 10U; }
+std::uint64_t kib_field(std::string const& path, std::string const& key) {
+    return number_after(path, key) << 10U;
+}
 
 /// A cgroup limit; the greatest number when there is none ("max" or no such file).
 std::uint64_t cgroup_value(std::string const& name) {
@@ -70,6 +73,11 @@ HostMemory::~HostMemory() {
     if (!mapping_.empty()) { ::munmap(mapping_.data(), mapping_.size()); }
 }
 
+Memory make_host_memory(std::uint64_t size_bytes) {
+    auto const memory = std::make_shared<HostMemory>(size_bytes);
+    return {memory->bytes(), memory};
+}
+
 std::uint64_t available_memory_bytes() {
     auto const system = kib_field("/proc/meminfo", "MemAvailable:");
     auto const limit = cgroup_value("memory.max");
@@ -80,6 +88,8 @@ std::uint64_t available_memory_bytes() {
     return std::min(system, limit - used + std::min(cache, used));
 }
 
-std::uint64_t peak_resident_bytes() { return kib_field("/proc/self/status", "VmHWM:"); }
+std::uint64_t peak_resident_bytes() {
+    return kib_field("/proc/self/status", "VmHWM:");
+}
 
 }  // namespace shardwise
