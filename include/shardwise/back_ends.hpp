@@ -6,10 +6,15 @@
 
 namespace shardwise {
 
-/// How files are read; automatic decides file by file.
-enum class ReaderChoice : std::uint8_t { automatic, mmap, uring, pread };
+/// Where the tensors of a load lie.
+enum class Device : std::uint8_t { host, cuda };
+char const* to_string(Device device) noexcept;
 
-/// How bytes cross ranks; automatic shares memory inside a node and sends messages between nodes.
-enum class TransportChoice : std::uint8_t { automatic, shm, mpi };
+/// How files are read; automatic decides file by file.
+enum class ReaderChoice : std::uint8_t { automatic, mmap, uring, pread, gds };
+
+/// How bytes cross ranks. Automatic: on the host, memory shared inside a node and messages between nodes; between GPUs
+/// NCCL, and messages through the host where it cannot connect them.
+enum class TransportChoice : std::uint8_t { automatic, shm, mpi, nccl };
 
 }  // namespace shardwise

@@ -29,6 +29,7 @@ struct LoadOptions {
     ReaderChoice reader = ReaderChoice::automatic;
     TransportChoice transport = TransportChoice::automatic;
     std::size_t lanes = 0;  ///< threads that copy, this one included; 0: by the cores this rank may use, at most 4
+    std::optional<int> gpu;  ///< of those visible, with a plan for GPUs; nothing: by the rank's number on its node
     std::function<void(Progress const&)> on_progress;  ///< called now and then from next() and wait()
 };
 
@@ -61,7 +62,10 @@ struct LoadReport {
     std::uint64_t requests = 0;
     std::uint64_t exchanged_bytes = 0;  ///< taken from what other ranks read
     std::uint64_t placed_bytes = 0;
-    std::uint64_t staging_bytes = 0;    ///< staging memory this rank had mapped
+    std::uint64_t staging_bytes = 0;    ///< staging memory of the host this rank had mapped
+    std::uint64_t device_staging_bytes = 0;  ///< the same of its GPU
+    std::uint64_t device_peak_bytes = 0;     ///< of the GPU's memory, tensors included, at the most
+    std::string device = "host";             ///< or which GPU. Example: "GPU 0 (NVIDIA H100 80GB HBM3)"
     std::string transport;
     std::size_t lanes = 0;
     std::vector<ReaderBytes> readers;
@@ -72,11 +76,12 @@ struct LoadReport {
 /// One tensor a rank holds. The bytes stay while any handle to their store does.
 struct HeldTensor {
     PlannedTensor const* info = nullptr;  ///< belongs to the store
-    std::span<std::byte> bytes;           ///< row-major, begins at a multiple of kStoreAlignment
+    std::span<std::byte> bytes;           ///< row-major, begins at a multiple of kStoreAlignment; maybe a GPU's memory
     std::shared_ptr<void const> owner;
 };
 
-/// All tensors of a rank, in plan order, in one arena on huge pages. Cheap to copy; copies share the memory.
+/// All tensors of a rank, in plan order, in one arena: on huge pages of the host, or in a GPU's memory. Cheap to copy;
+/// copies share the memory.
 class ParameterStore {
    public:
     struct Data;
@@ -86,6 +91,13 @@ class ParameterStore {
 
     std::size_t size() const noexcept;
     HeldTensor operator[](std::size_t index) const;
+
+    /// Whose memory the tensors' bytes are.
+    Device device() const noexcept;
+
+    /// The tensor with bytes that the host may read: the one held, or a copy of it. One thread at a time.
+    /// @throws Error memory; Error io when the GPU fails.
+    HeldTensor on_host(std::size_t index) const;
 
     /// By name, or by the name of a tied parameter.
     std::optional<HeldTensor> find(std::string_view name) const;

@@ -12,6 +12,7 @@
 #include <boost/container/small_vector.hpp>
 
 #include <shardwise/architecture.hpp>
+#include <shardwise/back_ends.hpp>
 #include <shardwise/block_grid.hpp>
 #include <shardwise/catalog.hpp>
 #include <shardwise/dtype.hpp>
@@ -158,7 +159,8 @@ struct PlanTotals {
     std::uint64_t requests = 0;
     std::uint64_t received_bytes = 0;   ///< from other ranks
     std::uint64_t messages = 0;         ///< deliveries from other ranks
-    std::uint64_t staging_bytes = 0;    ///< bound of all staging of this rank
+    std::uint64_t staging_bytes = 0;    ///< bound of this rank's staging in memory of the host
+    std::uint64_t device_staging_bytes = 0;  ///< the same of its GPU; 0 without one
     std::uint64_t store_bytes = 0;
 };
 
@@ -204,6 +206,7 @@ struct ParameterDifferences {
 struct Plan {
     Mesh mesh;
     std::int64_t rank = 0;
+    Device device = Device::host;
     std::string architecture;
     std::string plan_name;
     std::string digest;         ///< of what all ranks must agree on; 32 hexadecimal digits
@@ -233,6 +236,7 @@ struct Plan {
 
 struct PlanOptions {
     Mesh mesh;
+    Device device = Device::host;  ///< where the tensors are to lie
     std::string plan = "tp";
     bool replicate_kv_heads = false;
     bool strict_divisible = false;
@@ -244,7 +248,8 @@ struct PlanOptions {
     StrategyChoice strategy = StrategyChoice::automatic;
     std::optional<DType> dtype;  ///< floating-point type of parameters that do not keep theirs; as stored if none
     bool dequantizes = false;    ///< quantized tensors are held as the numbers they stand for
-    std::uint64_t staging_bytes = 256ULL << 20U;  ///< bound of a rank's staging memory
+    /// Bound of a rank's memory beside its tensors; with a GPU, of the host's and of the GPU's each
+    std::uint64_t staging_bytes = 256ULL << 20U;
 };
 
 /// The plan of @p rank.

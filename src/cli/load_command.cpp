@@ -11,6 +11,7 @@
 #include "cli/commands.hpp"
 #include "comm/communicator.hpp"
 #include "device/host_memory.hpp"
+#include "exec/choose_device.hpp"
 #include "exec/write_rank_files.hpp"
 #include "report/stats.hpp"
 #include "sink/atomic_file.hpp"
@@ -59,8 +60,20 @@ Mesh complete_mesh(Mesh mesh, std::int64_t world) {
     return mesh;
 }
 
+/// What works on GPUs only asks for one. Files are written from memory of the host, so --out does not.
+Device wanted_device(Options const& options, Communicator& communicator) {
+    if (options.device) { return choose_device(options.device, "--device cuda", communicator); }
+    if (options.reader == ReaderChoice::gds) { return choose_device(Device::cuda, "--io gds", communicator); }
+    if (options.transport == TransportChoice::nccl) {
+        return choose_device(Device::cuda, "--transport nccl", communicator);
+    }
+    bool const fits_host_only = !options.out.empty() || options.reader == ReaderChoice::mmap ||
+                                options.transport == TransportChoice::shm;
+    return fits_host_only ? Device::host : choose_device(std::nullopt, "", communicator);
+}
+
 char const* to_word(ReaderChoice choice) {
-    constexpr std::array kWords = {"auto", "mmap", "uring", "pread"};
+    constexpr std::array kWords = {"auto", "mmap", "uring", "pread", "gds"};
     return kWords[static_cast<std::size_t>(choice)];
 }
 
@@ -127,8 +140,11 @@ Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFa
 
 ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     ProgressLine progress(context.rank() == 0 ? options.progress : ProgressMode::never);
-    LoadOptions load_options{options.reader, options.transport, options.lanes,
-                             [&](Progress const& done) { progress.update(done); }};
+    LoadOptions load_options;
+    load_options.reader = options.reader;
+    load_options.transport = options.transport;
+    load_options.lanes = options.lanes;
+    load_options.on_progress = [&](Progress const& done) { progress.update(done); };
     auto load = spawn_tp_materialize(plan, context, std::move(load_options));
     auto store = load.wait();
     auto const& report = load.report();
@@ -140,8 +156,12 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     stats.stored_bytes = report.placed_bytes;
     stats.requests = report.requests;
     stats.staging_bytes = report.staging_bytes;
+    stats.device_staging_bytes = report.device_staging_bytes;
+    stats.device_peak_bytes = report.device_peak_bytes;
     stats.readers = report.readers;
     facts.transport = report.transport;
+    facts.device = to_string(plan.device);
+    facts.device_name = report.device;
     facts.files = report.files;
     facts.notes = report.notes;
     return store;
@@ -194,6 +214,7 @@ Options parse_load_options(std::vector<std::string> const& arguments, std::vecto
         options.plan.mesh = complete_mesh(options.plan.mesh, context.size());
     });
     context.communicator().set_deadline(options.deadline_seconds);
+    options.plan.device = wanted_device(options, context.communicator());
     return options;
 }
 

@@ -64,16 +64,21 @@ po::options_description reading_options() {
         ("strategy", text_of("auto|direct|cooperative", "auto"),
          "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by "
          "cost, tensor by tensor")
-        ("staging", text_of("SIZE", "256MiB"), "most memory of a rank beside its tensors");
+        ("staging", text_of("SIZE", "256MiB"),
+         "most memory of a rank beside its tensors; with --device cuda, of the host's and of the GPU's each")
+        ("device", text_of("auto|host|cuda", "auto"),
+         "where the tensors are to lie: memory of the host, or of one GPU a rank; auto: load takes GPUs if every rank "
+         "sees one and --out asks for no files");
     return group;
 }
 
 po::options_description load_options() {
     auto group = group_of("Back ends and results");
     group.add_options()
-        ("io", text_of("auto|mmap|uring|pread", "auto"), "how files are read; auto decides file by file")
-        ("transport", text_of("auto|shm|mpi", "auto"), "between ranks: memory shared inside a node, or messages")
-        ("device", text_of("auto|host", "auto"), "where the tensors are to lie")
+        ("io", text_of("auto|mmap|uring|pread|gds", "auto"),
+         "how files are read; auto decides file by file; gds: GPUDirect Storage, straight into a GPU's memory")
+        ("transport", text_of("auto|shm|mpi|nccl", "auto"),
+         "between ranks: memory shared inside a node, messages, or NCCL between GPUs")
         ("lanes", number_of<std::size_t>("N")->default_value(0),
          "threads of a rank that copy (0: by the cores it may use, at most 4)")
         ("deadline", number_of<std::int64_t>("SECONDS")->default_value(300),

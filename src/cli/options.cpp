@@ -62,19 +62,6 @@ T choose(po::variables_map const& values, std::string const& option, std::map<st
                        near.empty() ? "" : fmt::format("; did you mean {}?", near)));
 }
 
-/// Refuses words of a fuller build with their own status.
-void refuse_gpu_words(po::variables_map const& values) {
-    auto const is_given = [&](char const* option, char const* word) {
-        return values.count(option) > 0 && values[option].as<std::string>() == word;
-    };
-    for (auto const& [option, word] :
-         {std::pair("device", "cuda"), std::pair("io", "gds"), std::pair("transport", "nccl")}) {
-        if (is_given(option, word)) {
-            throw Error(Errc::unavailable, fmt::format("--{} {}: this build has no GPU back ends", option, word));
-        }
-    }
-}
-
 std::vector<std::string> names_of(po::options_description const& description) {
     std::vector<std::string> names;
     for (auto const& option : description.options()) { names.push_back(option->long_name()); }
@@ -214,6 +201,9 @@ void read_plan_values(Options& options, po::variables_map const& values) {
                                                                 {"float32", DType::f32},
                                                                 {"float16", DType::f16},
                                                                 {"bfloat16", DType::bf16}});
+    options.device = choose<std::optional<Device>>(
+        values, "device", {{"auto", std::nullopt}, {"host", Device::host}, {"cuda", Device::cuda}});
+    plan.device = options.device.value_or(Device::host);
     plan.dequantizes = choose<bool>(values, "quantized", {{"keep", false}, {"dequantize", true}});
     plan.strict_divisible = values["strict-divisible"].as<bool>();
     if (auto const file = text(values, "expect"); !file.empty()) { plan.expected = read_expectation(file); }
@@ -231,16 +221,18 @@ void read_plan_values(Options& options, po::variables_map const& values) {
 }
 
 void read_load_values(Options& options, po::variables_map const& values) {
-    refuse_gpu_words(values);
     options.reader = choose<ReaderChoice>(values, "io",
                                           {{"auto", ReaderChoice::automatic},
                                            {"mmap", ReaderChoice::mmap},
                                            {"uring", ReaderChoice::uring},
-                                           {"pread", ReaderChoice::pread}});
+                                           {"pread", ReaderChoice::pread},
+                                           {"gds", ReaderChoice::gds}});
     options.transport = choose<TransportChoice>(
         values, "transport",
-        {{"auto", TransportChoice::automatic}, {"shm", TransportChoice::shm}, {"mpi", TransportChoice::mpi}});
-    choose<bool>(values, "device", {{"auto", true}, {"host", true}});
+        {{"auto", TransportChoice::automatic},
+         {"shm", TransportChoice::shm},
+         {"mpi", TransportChoice::mpi},
+         {"nccl", TransportChoice::nccl}});
     options.lanes = values["lanes"].as<std::size_t>();
     options.deadline_seconds = at_least_one(values, "deadline");
     options.out = text(values, "out");

@@ -28,6 +28,7 @@ struct Options {
     std::string architecture;        ///< name or file; empty: from config.json
     std::vector<std::string> rules;  ///< files of more rules
     PlanOptions plan;
+    std::optional<Device> device;      ///< nothing: load looks, plan assumes the host
     std::optional<std::int64_t> rank;  ///< plan: only this one
     std::string explain;               ///< plan: the parameter to explain; empty: none
     std::string assume;                ///< plan: "cached" or "cold"; empty: look

@@ -92,7 +92,7 @@ class MpiTransport final : public Transport {
 
     bool is_idle() const noexcept override { return under_way_.empty(); }
 
-    std::uint64_t outbox_memory_bytes() const noexcept override {
+    std::uint64_t staging_bytes() const noexcept override {
         return window_ ? spec_.count * spec_.bytes * window_->part_count() : 0;
     }
 

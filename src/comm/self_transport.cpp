@@ -14,7 +14,7 @@ class SelfTransport final : public Transport {
     void receive(int, std::span<std::byte>, std::uint64_t) override {}
     void poll(std::vector<std::uint64_t>&) override {}
     bool is_idle() const noexcept override { return true; }
-    std::uint64_t outbox_memory_bytes() const noexcept override { return 0; }
+    std::uint64_t staging_bytes() const noexcept override { return 0; }
 };
 
 }  // namespace

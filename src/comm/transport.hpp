@@ -39,18 +39,24 @@ class Transport {
     /// Makes outboxes that were filled visible. Called on both sides of the agreement that all have filled theirs.
     virtual void synchronize() = 0;
 
-    /// Starts a message; memory stays in use until is_idle(). Messages between two ranks arrive in the order sent.
+    /// Queues a message; memory stays in use until is_idle(). Messages between two ranks arrive in the order sent.
     virtual void send(int rank, std::span<std::byte const> bytes) = 0;
     virtual void receive(int rank, std::span<std::byte> into, std::uint64_t id) = 0;
+
+    /// Lets everything go that was queued; whoever queues calls it before the next poll().
+    virtual void start() {}
 
     /// Appends ids of messages that have arrived whole, and moves things on.
     virtual void poll(std::vector<std::uint64_t>& received) = 0;
 
-    /// True when every message that was started has gone out or come in.
+    /// True when every message that was queued has gone out or come in.
     virtual bool is_idle() const noexcept = 0;
 
-    /// Bytes of outboxes that count as this process' resident memory: its own, and those it looks into.
-    virtual std::uint64_t outbox_memory_bytes() const noexcept = 0;
+    /// Gives up what is under way, without the other ranks: some may be gone. Nothing else is called after it.
+    virtual void abort() noexcept {}
+
+    /// Memory of the host that counts as this process': outboxes, its own and those it looks into, rooms for messages.
+    virtual std::uint64_t staging_bytes() const noexcept = 0;
 };
 
 /// The outboxes of every rank.

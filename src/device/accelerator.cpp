@@ -5,8 +5,7 @@
 
 namespace shardwise {
 
-void finish(Stream& stream) {
-    auto const mark = stream.mark();
+void wait_for(Stream& stream, std::uint64_t mark) {
     while (!stream.has_passed(mark)) { std::this_thread::sleep_for(std::chrono::microseconds(20)); }
 }
 

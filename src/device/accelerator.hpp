@@ -17,7 +17,7 @@ namespace shardwise {
 
 /// Work in order: nothing begins before what was given earlier has ended. Used by one thread.
 class Stream {
- public:
+   public:
     virtual ~Stream() = default;
 
     /// Copies between pinned memory of the host and memory of the accelerator, or inside either; both stay in use until
@@ -38,19 +38,23 @@ class Stream {
     virtual void run(std::function<void()> work) = 0;
 };
 
+/// Waits until everything before @p mark has ended.
+/// @throws Error io when the accelerator has failed.
+void wait_for(Stream& stream, std::uint64_t mark);
+
 /// Waits until everything given to @p stream has ended.
 /// @throws Error io when the accelerator has failed.
-void finish(Stream& stream);
+inline void finish(Stream& stream) { wait_for(stream, stream.mark()); }
 
 /// Bytes in use; grows and shrinks with the memory that is counted here, on any thread.
 class MemoryAccount {
- public:
+   public:
     void add(std::uint64_t bytes) noexcept;
     void remove(std::uint64_t bytes) noexcept { used_ -= bytes; }
     std::uint64_t used() const noexcept { return used_; }
     std::uint64_t peak() const noexcept { return peak_; }
 
- private:
+   private:
     std::atomic<std::uint64_t> used_ = 0;
     std::atomic<std::uint64_t> peak_ = 0;
 };
@@ -60,7 +64,7 @@ inline constexpr std::uint64_t kDevicePage = 64ULL << 10U;
 
 /// One GPU. It must outlive its streams; memory outlives it. Any thread.
 class Accelerator {
- public:
+   public:
     virtual ~Accelerator() = default;
 
     /// For people. Example: "GPU 0 (NVIDIA H100 80GB HBM3)".

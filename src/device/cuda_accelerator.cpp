@@ -59,7 +59,7 @@ void prefer_node(std::span<std::byte> bytes, int node) {
 }
 
 class CudaStream final : public Stream {
- public:
+   public:
     explicit CudaStream(std::string gpu) : gpu_(std::move(gpu)) {
         check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), fmt::format("{}: make a stream", gpu_));
     }
@@ -103,7 +103,7 @@ class CudaStream final : public Stream {
         throw Error(Errc::usage, "work for the host was given to a stream of a GPU");
     }
 
- private:
+   private:
     cudaEvent_t take_event() {
         if (!spare_.empty()) {
             auto* const event = spare_.back();
@@ -125,7 +125,7 @@ class CudaStream final : public Stream {
 
 /// Pages that the GPU may copy from and to; given back before they are unmapped.
 class PinnedPages {
- public:
+   public:
     PinnedPages(std::uint64_t size_bytes, int numa_node, std::string const& gpu) : memory_(size_bytes) {
         prefer_node(memory_.bytes(), numa_node);
         check_cuda(cudaHostRegister(memory_.bytes().data(), size_bytes, cudaHostRegisterPortable),
@@ -137,12 +137,12 @@ class PinnedPages {
 
     std::span<std::byte> bytes() const noexcept { return memory_.bytes(); }
 
- private:
+   private:
     HostMemory memory_;
 };
 
 class CudaAccelerator final : public Accelerator {
- public:
+   public:
     explicit CudaAccelerator(int index) : index_(index), name_(fmt::format("GPU {}", index)) {
         attach_thread();
         cudaDeviceProp properties = {};
@@ -192,7 +192,7 @@ class CudaAccelerator final : public Accelerator {
 
     std::uint64_t peak_bytes() const noexcept override { return account_->peak(); }
 
- private:
+   private:
     int index_;
     std::string name_;
     std::string uuid_;

@@ -11,7 +11,7 @@ namespace shardwise {
 /// Anonymous memory that starts on a 2 MiB boundary and asks for huge pages: first touch of 4 KiB pages costs more than
 /// the read that fills them. Pages appear when they are first touched, on the toucher's NUMA node.
 class HostMemory {
- public:
+   public:
     HostMemory() = default;
 
     /// @throws Error memory with the size when the system refuses.
@@ -22,7 +22,7 @@ class HostMemory {
 
     std::span<std::byte> bytes() const noexcept { return bytes_; }
 
- private:
+   private:
     std::span<std::byte> bytes_;    ///< aligned, as asked for
     std::span<std::byte> mapping_;  ///< what was mapped
 };

@@ -12,14 +12,14 @@ namespace shardwise {
 /// Memory of the host or of an accelerator, and what frees it with the last copy of this. The host must not touch what
 /// is an accelerator's.
 class Memory {
- public:
+   public:
     Memory() = default;
     Memory(std::span<std::byte> bytes, std::shared_ptr<void const> owner) : bytes_(bytes), owner_(std::move(owner)) {}
 
     std::span<std::byte> bytes() const noexcept { return bytes_; }
     std::shared_ptr<void const> const& owner() const noexcept { return owner_; }
 
- private:
+   private:
     std::span<std::byte> bytes_;
     std::shared_ptr<void const> owner_;
 };

@@ -4,14 +4,15 @@
 
 namespace shardwise {
 
-/// Lanes that read for themselves have room for one request each; it comes out of the same share of the staging memory.
-DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes)
-    : plan_(plan), readers_(readers), lanes_(lanes), buffer_of_(plan.direct.size(), kNoBuffer) {
+/// Threads that read for themselves have room for one request each; it comes out of the same share of the staging
+/// memory.
+DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers)
+    : plan_(plan), readers_(readers), placer_(placer), buffers_(buffers), buffer_of_(plan.direct.size(), kNoBuffer) {
     bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(), [&](DirectRead const& read) {
         return readers.inline_reader_of(read.range.file) != nullptr;
     });
-    buffer_count_ = plan.direct_buffers - (has_inline ? static_cast<std::uint32_t>(lanes.threads()) : 0);
-    for (std::uint32_t i = buffer_count_; i-- > 0;) { free_buffers_.push_back(i); }
+    auto const count = plan.direct_buffers - (has_inline ? static_cast<std::uint32_t>(placer.threads()) : 0);
+    for (std::uint32_t i = count; i-- > 0;) { free_buffers_.push_back(i); }
 }
 
 void DirectFlow::start() {
@@ -32,22 +33,22 @@ bool DirectFlow::submit_next() {
     auto const& [range, blocks, is_by_runs] = plan_.direct[index];
     auto const id = WorkId{WorkId::Kind::direct, 0, index}.pack();
     if (auto* const reader = readers_.inline_reader_of(range.file); reader != nullptr) {
-        if (lanes_.under_way() >= 2 * lanes_.threads()) { return false; }
+        if (placer_.under_way() >= 2 * placer_.threads()) { return false; }
         ++submitted_;
-        lanes_.submit({.id = id,
-                       .blocks = blocks_of(index),
-                       .reader = reader,
-                       .range = range,
-                       .is_by_runs = is_by_runs && reader->fills_room()});
+        placer_.submit({.id = id,
+                        .blocks = blocks_of(index),
+                        .reader = reader,
+                        .range = range,
+                        .is_by_runs = is_by_runs && reader->fills_room()});
         return true;
     }
     if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }
-    if (memory_.bytes().empty()) { memory_ = HostMemory(buffer_count_ * plan_.request_bytes); }
     buffer_of_[index] = free_buffers_.back();
     free_buffers_.pop_back();
+    used_buffers_ = std::max(used_buffers_, buffer_of_[index] + 1);
     ++submitted_;
     ++reads_under_way_;
-    readers_.submit({id, range, memory_.bytes().subspan(buffer_of_[index] * plan_.request_bytes, plan_.request_bytes)});
+    readers_.submit({id, range, buffers_.subspan(buffer_of_[index] * plan_.request_bytes, plan_.request_bytes)});
     return true;
 }
 
@@ -58,7 +59,7 @@ std::span<CopyBlock const> DirectFlow::blocks_of(std::uint32_t index) const {
 
 void DirectFlow::on_read(std::uint32_t index, std::span<std::byte const> data) {
     --reads_under_way_;
-    lanes_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(), .blocks = blocks_of(index), .source = data});
+    placer_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(), .blocks = blocks_of(index), .source = data});
 }
 
 void DirectFlow::on_placed(std::uint32_t index) {

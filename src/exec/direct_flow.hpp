@@ -9,8 +9,7 @@
 
 #include <shardwise/plan.hpp>
 
-#include "device/host_memory.hpp"
-#include "exec/lanes.hpp"
+#include "exec/placer.hpp"
 #include "exec/work_ids.hpp"
 #include "io/reader_set.hpp"
 
@@ -19,7 +18,8 @@ namespace shardwise {
 /// Keeps as many reads under way as there are buffers; submits in plan order, places in order of completion.
 class DirectFlow {
    public:
-    DirectFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes);
+    /// @param buffers memory for Plan::direct_buffers requests; where readers copy by themselves, less of it is used.
+    DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers);
 
     /// Submits the first reads that go on by themselves.
     void start();
@@ -38,7 +38,9 @@ class DirectFlow {
 
     /// Reads submitted and not yet back.
     std::size_t reads_under_way() const noexcept { return reads_under_way_; }
-    std::uint64_t staging_bytes() const noexcept { return memory_.bytes().size(); }
+
+    /// Of the buffers, as many as were ever in use.
+    std::uint64_t staging_bytes() const noexcept { return used_buffers_ * plan_.request_bytes; }
 
    private:
     static constexpr std::uint32_t kNoBuffer = ~std::uint32_t{0};
@@ -47,9 +49,9 @@ class DirectFlow {
 
     Plan const& plan_;
     ReaderSet& readers_;
-    Lanes& lanes_;
-    HostMemory memory_;                     ///< buffers; made when the first one is needed
-    std::uint32_t buffer_count_ = 0;
+    Placer& placer_;
+    std::span<std::byte> buffers_;
+    std::uint32_t used_buffers_ = 0;  ///< buffers that were ever handed out
     std::vector<std::uint32_t> free_buffers_;
     std::vector<std::uint32_t> buffer_of_;  ///< by read
     std::size_t submitted_ = 0;

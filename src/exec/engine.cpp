@@ -1,10 +1,10 @@
 #include "exec/engine.hpp"
 
-#include <algorithm>
-#include <chrono>
-#include <numeric>
+#include <array>
+#include <map>
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include "comm/watch.hpp"
 #include "util/units.hpp"
@@ -13,20 +13,11 @@
 namespace shardwise {
 namespace {
 
-constexpr std::size_t kMostLanes = 4;
-constexpr std::size_t kUringDepth = 64;
-
-std::vector<FileReader> choose_readers(Plan const& plan, ReaderChoice choice) {
-    auto const obstacle = uring_obstacle();
-    std::vector<FileReader> readers;
-    for (auto const& facts : plan.facts) { readers.push_back(choose_reader(facts, choice, obstacle)); }
-    return readers;
-}
-
-std::shared_ptr<ParameterStore::Data> make_store(Plan const& plan) {
+std::shared_ptr<ParameterStore::Data> make_store(Plan const& plan, LoadBackend& backend) {
     auto store = std::make_shared<ParameterStore::Data>();
     store->tensors = plan.tensors;
-    store->arena = HostMemory(plan.store_bytes);
+    store->arena = backend.allocate_tensors(plan.store_bytes);
+    store->accelerator = backend.accelerator();
     for (auto const& tensor : plan.tensors) {
         store->spans.push_back(store->arena.bytes().subspan(tensor.store_offset, tensor.size_bytes));
     }
@@ -51,8 +42,13 @@ void compare_digests(Plan const& plan, Communicator& communicator) {
 
 }  // namespace
 
-Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions options, ReaderHook const& hook)
-    : plan_(plan), communicator_(context.communicator()), options_(std::move(options)), tracker_(plan_.tensors) {
+Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions options,
+                                std::unique_ptr<LoadBackend> backend, ReaderHook const& hook)
+    : plan_(plan),
+      communicator_(context.communicator()),
+      options_(std::move(options)),
+      tracker_(plan_.tensors),
+      backend_(std::move(backend)) {
     InPhase const phase(clock_, Phase::exchange);
     together(communicator_, [&] {
         if (communicator_.size() == plan_.mesh.world() && communicator_.rank() == plan_.rank) { return; }
@@ -74,54 +70,64 @@ Materialization::Engine::~Engine() {
 void Materialization::Engine::start(ReaderHook const& hook) {
     compare_digests(plan_, communicator_);
     check_memory();
-    if (communicator_.size() == 1) {
-        transport_ = make_self_transport();
-    } else {
-        std::string note;
-        transport_ = make_mpi_transport(communicator_, {plan_.slot_count, plan_.slot_bytes}, options_.transport, note);
-        if (!note.empty()) { report_.notes.push_back(fmt::format("shared memory is not used: {}", note)); }
-    }
-    together(communicator_, [&] {
-        store_ = make_store(plan_);
-        {
-            InPhase const phase(clock_, Phase::read);
-            scales_ = LoadedScales(plan_);
-        }
-        lanes_ = std::make_unique<Lanes>(lane_count(), store_->spans, plan_.request_bytes, scales_.scalings());
-        readers_ = std::make_unique<ReaderSet>(plan_.files, choose_readers(plan_, options_.reader),
-                                               ReaderLimits{.depth = kUringDepth});
-        if (hook) { hook(*readers_); }
-        direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *lanes_);
-        waves_ = std::make_unique<WaveFlow>(plan_, *readers_, *lanes_, communicator_, *transport_);
-        report_.transport = transport_->name();
-        report_.lanes = lanes_->threads();
-    });
+    transport_ = backend_->make_transport(plan_, options_.transport, report_.notes);
+    together(communicator_, [&] { make_parts(hook); });
     direct_->start();
 }
 
-/// As many as asked for or as there are cores, but their rooms must leave a buffer for reads that go on by themselves.
-std::size_t Materialization::Engine::lane_count() const {
-    auto const cores = usable_cores(communicator_.layout().neighbours.size());
-    auto const wanted = options_.lanes > 0 ? options_.lanes : std::min(cores, kMostLanes);
-    return std::min<std::size_t>(wanted, plan_.direct_buffers - 1);
+void Materialization::Engine::make_parts(ReaderHook const& hook) {
+    store_ = make_store(plan_, *backend_);
+    {
+        InPhase const phase(clock_, Phase::read);
+        scales_ = LoadedScales(plan_);
+    }
+    auto const slot_bytes = plan_.slot_count * plan_.slot_bytes;
+    auto const buffer_bytes = plan_.direct.empty() ? 0 : plan_.direct_buffers * plan_.request_bytes;
+    staging_ = backend_->allocate_staging(slot_bytes + buffer_bytes);
+    messages_ = backend_->allocate_staging(message_bytes(plan_, [&](int rank) {
+        return rank != communicator_.rank() && !transport_->shares_memory_with(rank);
+    }));
+    placer_ = backend_->make_placer(plan_, store_->spans, scales_.scalings(), options_.lanes);
+    readers_ = backend_->make_readers(plan_, options_.reader, staging_);
+    if (hook) { hook(*readers_); }
+    direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *placer_, staging_.bytes().subspan(slot_bytes));
+    waves_ = std::make_unique<WaveFlow>(plan_, *readers_, *placer_, communicator_, *transport_,
+                                        staging_.bytes().first(slot_bytes), messages_.bytes());
+    report_.transport = transport_->name();
+    report_.lanes = placer_->threads();
 }
 
 /// Memory is promised lazily, so a node that cannot hold its ranks' stores would be found out by a killed process.
 void Materialization::Engine::check_memory() {
+    auto const needs = backend_->memory_needs(plan_);
     WireWriter out;
-    out.put(plan_.store_bytes + plan_.totals.staging_bytes + scale_bytes(plan_));
-    auto const needs = communicator_.all_gather(out.take());
+    out.put<std::uint64_t>(needs.size());
+    for (auto const& need : needs) {
+        out.put(need.pool);
+        out.put(need.needed_bytes);
+    }
+    auto const messages = communicator_.all_gather(out.take());
     together(communicator_, [&] {
-        auto const& layout = communicator_.layout();
-        std::uint64_t needed = 0;
-        for (auto const rank : layout.neighbours) {
-            needed += WireReader(needs[static_cast<std::size_t>(rank)]).get<std::uint64_t>();
+        struct Sum {
+            std::uint64_t bytes = 0;
+            std::size_t ranks = 0;
+        };
+        std::map<std::string, Sum> sums;
+        for (auto const& message : messages) {
+            WireReader in(message);
+            for (auto i = in.get_count(); i > 0; --i) {
+                auto& sum = sums[in.get_text()];
+                sum.bytes += in.get<std::uint64_t>();
+                ++sum.ranks;
+            }
         }
-        auto const available = available_memory_bytes();
-        if (needed <= available) { return; }
-        throw Error(Errc::memory,
-                    fmt::format("the {} rank(s) of this node need {} for tensors and staging, {} are available",
-                                layout.neighbours.size(), format_bytes(needed), format_bytes(available)));
+        for (auto const& need : needs) {
+            auto const& sum = sums[need.pool];
+            if (sum.bytes <= need.available_bytes) { continue; }
+            throw Error(Errc::memory,
+                        fmt::format("the {} rank(s) of {} need {} for tensors and staging, {} are available", sum.ranks,
+                                    need.owner, format_bytes(sum.bytes), format_bytes(need.available_bytes)));
+        }
     });
 }
 
@@ -144,6 +150,12 @@ void Materialization::Engine::step() {
 }
 
 void Materialization::Engine::pause_until_something_happens() {
+    bool const is_placing = placer_->under_way() > 0 && !termination_requested();
+    if (is_placing && placer_->is_polled()) {
+        InPhase const phase(clock_, Phase::place);
+        ::sched_yield();
+        return;
+    }
     bool const waits_for_storage = direct_->reads_under_way() + waves_->reads_under_way() > 0;
     if (waits_for_storage && !termination_requested()) {
         InPhase const phase(clock_, Phase::read);
@@ -151,7 +163,7 @@ void Materialization::Engine::pause_until_something_happens() {
         is_waiting_ = false;
         return;
     }
-    if (lanes_->under_way() > 0 && !termination_requested()) {
+    if (is_placing) {
         InPhase const phase(clock_, Phase::place);
         ::sched_yield();
         return;
@@ -182,7 +194,7 @@ bool Materialization::Engine::handle_read() {
 
 bool Materialization::Engine::handle_copies() {
     InPhase const phase(clock_, Phase::place);
-    lanes_->poll(copies_);
+    placer_->poll(copies_);
     bool const has_any = !copies_.empty();
     for (auto const& copy : copies_) {
         auto const id = WorkId::unpack(copy.id);
@@ -223,7 +235,7 @@ void Materialization::Engine::leave_together() {
 /// All ranks have agreed on a failure: they throw it, and can start another load.
 void Materialization::Engine::end_together(Outcome outcome) {
     state_ = State::failed;
-    lanes_->drain();
+    placer_->drain();
     abandon();
     communicator_.clear_alarm();
     throw_failure(communicator_, outcome, error_);
@@ -232,14 +244,15 @@ void Materialization::Engine::end_together(Outcome outcome) {
 /// Messages may be under way and other ranks may be gone: memory that the network still knows, and windows whose
 /// release needs everybody, are left to the end of the process.
 void Materialization::Engine::abandon() noexcept {
-    if (communicator_.size() == 1) { return; }
-    static_cast<void>(waves_.release());
+    if (communicator_.size() == 1 || !transport_) { return; }
+    transport_->abort();
     static_cast<void>(transport_.release());
+    static_cast<void>(std::make_unique<std::array<Memory, 2>>(std::array{staging_, messages_}).release());
 }
 
 void Materialization::Engine::give_up(Error const& error) {
     state_ = State::failed;
-    if (lanes_) { lanes_->drain(); }
+    if (placer_) { placer_->drain(); }
     abandon();
     throw error;
 }
@@ -255,9 +268,11 @@ void Materialization::Engine::finish_together() {
     waves_.reset();
     direct_.reset();
     readers_.reset();
-    lanes_.reset();
+    placer_.reset();
     scales_ = {};
     transport_.reset();
+    staging_ = {};
+    messages_ = {};
 }
 
 /// Goes on until @p is_enough or the load is over.
@@ -327,8 +342,8 @@ void Materialization::Engine::fill_report() {
     }
     report_.exchanged_bytes = waves_->received_bytes();
     report_.placed_bytes = tracker_.placed_bytes();
-    report_.staging_bytes = direct_->staging_bytes() + lanes_->staging_bytes() + waves_->staging_bytes() +
-                            transport_->outbox_memory_bytes();
+    report_.staging_bytes = direct_->staging_bytes() + placer_->staging_bytes() + waves_->staging_bytes() +
+                            transport_->staging_bytes();
 }
 
 }  // namespace shardwise

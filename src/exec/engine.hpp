@@ -13,9 +13,9 @@
 
 #include "comm/communicator.hpp"
 #include "comm/transport.hpp"
-#include "device/host_memory.hpp"
 #include "exec/direct_flow.hpp"
-#include "exec/lanes.hpp"
+#include "exec/load_backend.hpp"
+#include "exec/parameter_store.hpp"
 #include "exec/phase_clock.hpp"
 #include "exec/scales.hpp"
 #include "exec/tensor_tracker.hpp"
@@ -24,20 +24,14 @@
 
 namespace shardwise {
 
-/// The memory behind a ParameterStore.
-struct ParameterStore::Data {
-    std::vector<PlannedTensor> tensors;
-    HostMemory arena;
-    std::vector<std::span<std::byte>> spans;  ///< by tensor
-};
-
 /// Hooks for tests: something done to the readers before the first read.
 using ReaderHook = std::function<void(ReaderSet&)>;
 
 class Materialization::Engine {
    public:
     /// Collective; throws the same error on all ranks.
-    Engine(Plan const& plan, Context& context, LoadOptions options, ReaderHook const& hook = {});
+    Engine(Plan const& plan, Context& context, LoadOptions options, std::unique_ptr<LoadBackend> backend,
+           ReaderHook const& hook = {});
     ~Engine();
 
     std::optional<HeldTensor> next();
@@ -50,7 +44,7 @@ class Materialization::Engine {
 
     void start(ReaderHook const& hook);
     void check_memory();
-    std::size_t lane_count() const;
+    void make_parts(ReaderHook const& hook);
     template <class Enough>
     void go_on(char const* caller, Enough is_enough);
     void step();
@@ -82,13 +76,16 @@ class Materialization::Engine {
     std::size_t next_result_ = 0;  ///< of reads_, not yet taken in
     std::vector<PlaceDone> copies_;
 
-    // In this order, for a load that is dropped half-way: first the copying threads end, which may be using readers,
-    // then the reads, which land in memory of the flows.
+    // In this order, for a load that is dropped half-way: first placing ends, which may be using readers, then the
+    // reads, which land in staging memory.
+    std::unique_ptr<LoadBackend> backend_;
+    Memory staging_;   ///< slots of the waves, then buffers of direct reads
+    Memory messages_;  ///< packed pieces of one wave
     std::unique_ptr<Transport> transport_;
     std::unique_ptr<WaveFlow> waves_;
     std::unique_ptr<DirectFlow> direct_;
     std::unique_ptr<ReaderSet> readers_;
-    std::unique_ptr<Lanes> lanes_;
+    std::unique_ptr<Placer> placer_;
 };
 
 }  // namespace shardwise

@@ -103,7 +103,11 @@ void Lanes::poll(std::vector<PlaceDone>& done) {
     done_.clear();
 }
 
-void Lanes::drain() {
+void Lanes::pack(std::span<CopyBlock const> blocks, std::span<std::byte const> source, std::span<std::byte> packed) {
+    shardwise::pack(blocks, source, packed);
+}
+
+void Lanes::drain() noexcept {
     std::vector<PlaceDone> ignored;
     while (under_way_ > 0) { poll(ignored); }
 }

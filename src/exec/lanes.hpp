@@ -1,5 +1,5 @@
 /// @file
-/// Threads that copy bytes into place.
+/// Threads that copy bytes into place: the placer of the host.
 #pragma once
 
 #include <atomic>
@@ -12,57 +12,34 @@
 #include <thread>
 #include <vector>
 
-#include <shardwise/error.hpp>
-#include <shardwise/plan.hpp>
-
 #include "convert/place.hpp"
 #include "device/host_memory.hpp"
-#include "io/reader.hpp"
+#include "exec/placer.hpp"
 
 namespace shardwise {
-
-/// One piece of work: blocks out of bytes that were read or received; or, with a reader, read first and then placed.
-struct PlaceJob {
-    std::uint64_t id = 0;
-    std::span<CopyBlock const> blocks = {};
-    std::span<std::byte const> source = {};  ///< empty with a reader
-    bool is_packed = false;             ///< runs follow each other, as messages carry them
-    InlineReader* reader = nullptr;
-    FileRange range = {};               ///< what the reader is to read; block sources count from its first byte
-    bool is_by_runs = false;            ///< the reader reads each run for itself, straight into place
-};
-
-struct PlaceDone {
-    std::uint64_t id = 0;
-    std::optional<Error> error;
-};
 
 /// Cores this rank may use: its affinity mask, shared evenly where several ranks of a node have the same one.
 std::size_t usable_cores(std::size_t ranks_on_node);
 
 /// A pool of `threads` copying threads, the caller's included: with one, submit() copies at once.
-class Lanes {
+class Lanes final : public Placer {
    public:
     /// @param room_bytes greatest range that a job's reader reads.
     /// @param scalings what the codes of quantized tensors are dequantized with; must outlive the lanes.
     Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings = {});
-    ~Lanes();
+    ~Lanes() override;
 
-    std::size_t threads() const noexcept { return workers_.size() + 1; }
+    std::size_t threads() const noexcept override { return workers_.size() + 1; }
+    bool is_polled() const noexcept override { return false; }
+    void submit(PlaceJob job) override;
 
-    void submit(PlaceJob job);
-
-    /// Appends finished jobs; the caller copies one itself if it is waiting in the queue.
-    void poll(std::vector<PlaceDone>& done);
-
-    /// Jobs submitted and not yet polled.
-    std::size_t under_way() const noexcept { return under_way_; }
-
-    /// Memory in use for reading.
-    std::uint64_t staging_bytes() const noexcept { return rooms_bytes_; }
-
-    /// Waits until no thread copies any more.
-    void drain();
+    /// As every placer; the caller copies one job itself if it is waiting in the queue.
+    void poll(std::vector<PlaceDone>& done) override;
+    std::size_t under_way() const noexcept override { return under_way_; }
+    void pack(std::span<CopyBlock const> blocks, std::span<std::byte const> source,
+              std::span<std::byte> packed) override;
+    void drain() noexcept override;
+    std::uint64_t staging_bytes() const noexcept override { return rooms_bytes_; }
 
    private:
     /// Memory of one thread for what cannot be read straight into place; made when it is first needed.

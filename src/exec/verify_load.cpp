@@ -185,7 +185,7 @@ std::vector<std::uint64_t> held_digests(ParameterStore const& store, Plan const&
     for (auto const& parameter : parameters) {
         digests.push_back(0);
         if (!is_held(parameter.placement, plan.mesh, plan.rank)) { continue; }
-        auto const tensor = store[index_of.at(parameter.name)];
+        auto const tensor = store.on_host(index_of.at(parameter.name));
         Tiling const tiling(tensor.info->placement, tensor.info->global_shape, plan.mesh);
         for (auto const& part : held_parts(*tensor.info, tiling, plan.mesh, plan.rank)) {
             digests.back() += digest_part(part, tensor.info->dtype, tensor.bytes);

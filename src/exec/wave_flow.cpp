@@ -21,22 +21,32 @@ std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock con
 
 }  // namespace
 
-WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communicator& communicator, Transport& transport)
-    : plan_(plan), readers_(readers), lanes_(lanes), communicator_(communicator), transport_(transport),
-      slots_(plan.slot_count * plan.slot_bytes) {
-    std::uint64_t room = 0;
+std::uint64_t message_bytes(Plan const& plan, std::function<bool(int)> const& is_message) {
     bool has_messages = false;
+    for (int rank = 0; rank < plan.mesh.world(); ++rank) { has_messages = has_messages || is_message(rank); }
+    if (!has_messages) { return 0; }
+    std::uint64_t most = 0;
     for (auto const& wave : plan.waves) {
-        missing_reads_.push_back(wave.reads.size());
         std::uint64_t in_wave = 0;
         for (auto const& receive : wave.receives) {
-            in_wave += needs_messages(static_cast<int>(receive.peer)) ? receive.bytes : 0;
+            in_wave += is_message(static_cast<int>(receive.peer)) ? receive.bytes : 0;
         }
         for (auto const& send : wave.sends) { in_wave += send.bytes; }
-        room = std::max(room, in_wave);
+        most = std::max(most, in_wave);
     }
-    for (int rank = 0; rank < communicator.size(); ++rank) { has_messages = has_messages || needs_messages(rank); }
-    if (has_messages) { messages_ = HostMemory(room); }
+    return most;
+}
+
+WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator,
+                   Transport& transport, std::span<std::byte> slots, std::span<std::byte> messages)
+    : plan_(plan),
+      readers_(readers),
+      placer_(placer),
+      communicator_(communicator),
+      transport_(transport),
+      slots_(slots),
+      messages_(messages) {
+    for (auto const& wave : plan.waves) { missing_reads_.push_back(wave.reads.size()); }
 }
 
 bool WaveFlow::needs_messages(int rank) const noexcept {
@@ -122,7 +132,7 @@ void WaveFlow::start_exchange() {
     missing_pieces_ = wave.receives.size();
     incoming_.assign(wave.receives.size(), {});
 
-    auto room = messages_.bytes();
+    auto room = messages_;
     for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
         auto const& receive = wave.receives[i];
         auto const peer = static_cast<int>(receive.peer);
@@ -132,6 +142,8 @@ void WaveFlow::start_exchange() {
         room = room.subspan(receive.bytes);
     }
     send_pieces(wave, slot_of(index), room);
+    placer_.finish_packing();
+    transport_.start();
     for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
         auto const peer = static_cast<int>(wave.receives[i].peer);
         if (peer == communicator_.rank()) {
@@ -156,7 +168,7 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
                 if (auto const ready = already_packed(blocks, slot)) {
                     packed = *ready;
                 } else {
-                    pack(blocks, slot, room.first(send.bytes));
+                    placer_.pack(blocks, slot, room.first(send.bytes));
                     packed = room.first(send.bytes);
                     room = room.subspan(send.bytes);
                 }
@@ -168,10 +180,10 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
 
 void WaveFlow::place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed) {
     auto const index = static_cast<std::uint32_t>(agreed_ - 1);
-    lanes_.submit({.id = WorkId{WorkId::Kind::wave, index, receive}.pack(),
-                   .blocks = blocks_of(index, receive),
-                   .source = bytes,
-                   .is_packed = is_packed});
+    placer_.submit({.id = WorkId{WorkId::Kind::wave, index, receive}.pack(),
+                    .blocks = blocks_of(index, receive),
+                    .source = bytes,
+                    .is_packed = is_packed});
 }
 
 bool WaveFlow::exchange() {
@@ -185,7 +197,9 @@ bool WaveFlow::exchange() {
     return true;
 }
 
-void WaveFlow::on_placed(std::uint32_t) { --missing_pieces_; }
+void WaveFlow::on_placed(std::uint32_t) {
+    --missing_pieces_;
+}
 
 std::span<CopyBlock const> WaveFlow::blocks_of(Delivery const& delivery) const {
     return std::span(plan_.wave_blocks).subspan(delivery.blocks.first, delivery.blocks.count);

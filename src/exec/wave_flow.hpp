@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,12 +14,15 @@
 
 #include "comm/communicator.hpp"
 #include "comm/transport.hpp"
-#include "device/host_memory.hpp"
-#include "exec/lanes.hpp"
+#include "exec/placer.hpp"
 #include "exec/work_ids.hpp"
 #include "io/reader_set.hpp"
 
 namespace shardwise {
+
+/// Memory for the packed pieces of any one wave, in and out.
+/// @param is_message whether pieces cross to and from a rank as messages.
+std::uint64_t message_bytes(Plan const& plan, std::function<bool(int)> const& is_message);
 
 /// Steps through the waves of a plan. Wave w is read into slot w mod S of S slots once wave w - S is in place. A rank
 /// joins the agreement on wave w when it has read its stripe of w, put it into outbox w mod S for its neighbours, and
@@ -26,7 +30,10 @@ namespace shardwise {
 /// and before is in place everywhere.
 class WaveFlow {
    public:
-    WaveFlow(Plan const& plan, ReaderSet& readers, Lanes& lanes, Communicator& communicator, Transport& transport);
+    /// @param slots memory for Plan::slot_count slots, where this rank's stripes land.
+    /// @param messages as message_bytes() says.
+    WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator, Transport& transport,
+             std::span<std::byte> slots, std::span<std::byte> messages);
 
     /// Moves on as far as it can without waiting; false if it could not.
     /// @param outcome_failed set when an agreement ends in failure; the flow then stands still.
@@ -44,7 +51,7 @@ class WaveFlow {
 
     std::size_t reads_under_way() const noexcept { return reads_under_way_; }
     std::uint64_t received_bytes() const noexcept { return received_bytes_; }
-    std::uint64_t staging_bytes() const noexcept { return slots_.bytes().size() + messages_.bytes().size(); }
+    std::uint64_t staging_bytes() const noexcept { return slots_.size() + messages_.size(); }
 
    private:
     bool feed_reads();
@@ -60,25 +67,25 @@ class WaveFlow {
         return static_cast<std::uint32_t>(wave % plan_.slot_count);
     }
     std::span<std::byte> slot_of(std::size_t wave) const noexcept {
-        return slots_.bytes().subspan(slot_index(wave) * plan_.slot_bytes, plan_.slot_bytes);
+        return slots_.subspan(slot_index(wave) * plan_.slot_bytes, plan_.slot_bytes);
     }
     std::span<CopyBlock const> blocks_of(Delivery const& delivery) const;
 
     Plan const& plan_;
     ReaderSet& readers_;
-    Lanes& lanes_;
+    Placer& placer_;
     Communicator& communicator_;
     Transport& transport_;
-    HostMemory slots_;     ///< where this rank's stripes land
-    HostMemory messages_;  ///< packed pieces of one wave, in and out
+    std::span<std::byte> slots_;
+    std::span<std::byte> messages_;
 
-    std::size_t read_ = 0;       ///< waves whose reads were all submitted
-    std::size_t published_ = 0;  ///< waves whose stripe lies in the outbox
-    std::size_t joined_ = 0;   ///< waves whose agreement was joined
-    std::size_t agreed_ = 0;   ///< waves whose agreement was reached
-    std::size_t placed_ = 0;   ///< waves that are in place, everything sent
-    std::size_t next_read_ = 0;                   ///< index into the reads of wave `read_`
-    std::vector<std::size_t> missing_reads_;      ///< by wave
+    std::size_t read_ = 0;                              ///< waves whose reads were all submitted
+    std::size_t published_ = 0;                         ///< waves whose stripe lies in the outbox
+    std::size_t joined_ = 0;                            ///< waves whose agreement was joined
+    std::size_t agreed_ = 0;                            ///< waves whose agreement was reached
+    std::size_t placed_ = 0;                            ///< waves that are in place, everything sent
+    std::size_t next_read_ = 0;                         ///< index into the reads of wave `read_`
+    std::vector<std::size_t> missing_reads_;            ///< by wave
     std::vector<std::span<std::byte const>> incoming_;  ///< by receive of the wave being exchanged
     std::size_t missing_pieces_ = 0;
     bool is_exchanging_ = false;

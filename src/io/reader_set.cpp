@@ -41,6 +41,7 @@ FileReader choose_reader(FileFacts const& facts, ReaderChoice choice, std::strin
         case ReaderChoice::uring:
             if (!uring_reason.empty()) { throw Error(Errc::unavailable, fmt::format("--io uring: {}", uring_reason)); }
             return {ReaderKind::uring, wants_direct, "asked for"};
+        case ReaderChoice::gds: throw Error(Errc::unavailable, "--io gds: tensors lie in memory of the host");
         case ReaderChoice::automatic: break;
     }
     if (facts.is_memory) { return {ReaderKind::cached, false, fmt::format("{} is memory", facts.file_system)}; }

@@ -20,6 +20,12 @@ bool is_direct_when_cached(SourceUse const& use, std::int64_t ranks) noexcept {
     return static_cast<double>(std::min(by_runs, with_gaps)) <= kWavePenalty * static_cast<double>(together);
 }
 
+/// The same with GPUs, by what crosses the host's memory and the bus: gaps come along, exchange costs next to nothing.
+bool is_direct_when_cached_for_gpus(SourceUse const& use, std::int64_t ranks) noexcept {
+    auto const together = use.needed.size() / static_cast<std::uint64_t>(ranks);
+    return static_cast<double>(use.direct.bytes) < kWavePenalty * static_cast<double>(together);
+}
+
 }  // namespace
 
 bool cuts_units(SourceUse const& use, TensorRecord const& stored) noexcept {
@@ -31,7 +37,11 @@ Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexc
     if (input.cuts_units) { return Strategy::direct; }
     if (input.choice == StrategyChoice::cooperative) { return together; }
     if (input.choice == StrategyChoice::direct || input.ranks == 1) { return Strategy::direct; }
-    if (input.is_cached) { return is_direct_when_cached(use, input.ranks) ? Strategy::direct : together; }
+    if (input.is_cached) {
+        bool const is_direct = input.device == Device::host ? is_direct_when_cached(use, input.ranks)
+                                                            : is_direct_when_cached_for_gpus(use, input.ranks);
+        return is_direct ? Strategy::direct : together;
+    }
 
     auto const& profile = input.profile;
     auto const readers = use.readers_share * static_cast<double>(input.ranks);

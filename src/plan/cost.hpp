@@ -26,6 +26,7 @@ struct StrategyInput {
     std::int64_t ranks = 1;  ///< those of the stages that need the tensor share the reading
     bool is_cached = false;  ///< reading is copying then
     bool cuts_units = false;  ///< the borders of stripes would cut elements that are cast
+    Device device = Device::host;
     StorageProfile profile = kColdProfile;
 };
 

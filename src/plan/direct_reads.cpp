@@ -43,7 +43,7 @@ void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> nee
     }
 }
 
-void DirectReads::finish(std::span<FileFacts const> facts) {
+void DirectReads::read_by_runs(std::span<FileFacts const> facts) {
     for (auto& read : reads) {
         auto const parts = std::span(blocks).subspan(read.blocks.first, read.blocks.count);
         std::uint64_t runs = 0;

@@ -30,8 +30,8 @@ class DirectReads {
     /// @param blocks sources count from the tensor's first byte, ordered by it.
     void add(TensorRecord const& stored, std::span<CopyBlock const> blocks);
 
-    /// Decides which reads go by runs, after all have been added.
-    void finish(std::span<FileFacts const> facts);
+    /// Lets reads go by runs where that is cheaper, after all have been added; without it none does.
+    void read_by_runs(std::span<FileFacts const> facts);
 
     std::vector<DirectRead> reads;
     std::vector<CopyBlock> blocks;

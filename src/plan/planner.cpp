@@ -99,10 +99,16 @@ void fill_totals(Plan& plan) {
         for (auto const& send : wave.sends) { in_wave += send.bytes; }
         message_bytes = std::max(message_bytes, in_wave);
     }
-    // Slots of this rank, outboxes of all ranks if they share one node.
-    auto const slots = plan.slot_count * plan.slot_bytes * (1 + static_cast<std::uint64_t>(plan.mesh.world()));
-    auto const buffers = plan.direct.empty() ? 0 : plan.direct_buffers * plan.request_bytes;
-    totals.staging_bytes = slots + message_bytes + buffers;
+    auto const slots = plan.slot_count * plan.slot_bytes;
+    auto const buffers = plan.direct_buffers * plan.request_bytes;
+    auto const direct_buffers = plan.direct.empty() ? 0 : buffers;
+    if (plan.device == Device::host) {
+        auto const outboxes = slots * static_cast<std::uint64_t>(plan.mesh.world());  // of all ranks, if on one node
+        totals.staging_bytes = slots + outboxes + message_bytes + direct_buffers;
+    } else {
+        totals.staging_bytes = buffers + message_bytes;
+        totals.device_staging_bytes = slots + message_bytes + direct_buffers;
+    }
     totals.store_bytes = plan.store_bytes;
 }
 
@@ -128,6 +134,7 @@ std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy
     Digest digest;
     auto const& mesh = plan.mesh;
     for (auto const size : {mesh.pp, mesh.dp, mesh.fsdp, mesh.tp, mesh.expert_ranks()}) { digest.add(size); }
+    digest.add(plan.device);
     digest.add(plan.plan_name);
     digest.add(plan.source_digest);
     digest.add(plan.request_bytes);
@@ -148,6 +155,8 @@ std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy
 }
 
 }  // namespace
+
+char const* to_string(Device device) noexcept { return device == Device::host ? "host" : "cuda"; }
 
 char const* to_string(Strategy strategy) noexcept {
     switch (strategy) {
@@ -198,8 +207,11 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
         auto const ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks;
-        reading.strategies.push_back(
-            choose_strategy(use, {choice, ranks, plan.facts[stored.file].is_cached(), cuts_units(use, stored)}));
+        reading.strategies.push_back(choose_strategy(use, {.choice = choice,
+                                                           .ranks = ranks,
+                                                           .is_cached = plan.facts[stored.file].is_cached(),
+                                                           .cuts_units = cuts_units(use, stored),
+                                                           .device = plan.device}));
         count_strategy(plan.strategy_bytes, reading.strategies.back(), use.needed.size());
         if (reading.strategies.back() == Strategy::direct) { continue; }
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
@@ -228,6 +240,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     Plan plan;
     plan.mesh = options.mesh;
     plan.rank = rank;
+    plan.device = options.device;
     plan.plan_name = options.plan;
     plan.source_digest = digest_of(catalog);
     plan.warnings = std::move(parameters.warnings);
@@ -236,7 +249,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.facts.assign(facts.begin(), facts.end());
     plan.facts.resize(plan.files.size());
 
-    auto const budget = divide_staging(options.staging_bytes, options.mesh.world());
+    auto const budget = divide_staging(options.staging_bytes, options.mesh.world(), options.device);
     ReadLimits const limits{.request_bytes = budget.request_bytes};
     Demand demand(catalog, std::move(parameters), {options.mesh, options.priority, limits.max_gap});
     auto const local_index = add_tensors(plan, demand);
@@ -249,7 +262,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
             direct.add(catalog.tensors()[use.source], demand.blocks_for(use, rank));
         }
     }
-    direct.finish(plan.facts);
+    if (plan.device == Device::host) { direct.read_by_runs(plan.facts); }
     plan.direct = std::move(direct.reads);
     plan.direct_blocks = std::move(direct.blocks);
     plan.request_bytes = budget.request_bytes;

@@ -15,31 +15,42 @@ namespace {
 
 constexpr std::uint64_t kLeastStaging = 1ULL << 20U;
 constexpr std::uint64_t kLeastRequest = 64ULL << 10U;
-constexpr std::uint64_t kGreatestRequest = 2ULL << 20U;
 constexpr std::uint64_t kGreatestDirectBuffers = 16;
-constexpr std::uint64_t kGreatestStripe = 4ULL << 20U;
 constexpr std::uint32_t kSlots = 3;
-constexpr std::uint64_t kWaveParts =
-    2 * kSlots + 2;  ///< of memory a wave's line long: slots, outboxes, messages in and out
+
+/// What fits the place that bytes are brought to.
+struct Sizes {
+    std::uint64_t greatest_request;
+    std::uint64_t greatest_stripe;
+    std::uint64_t wave_parts;  ///< of memory a wave's line long
+};
+
+/// Slots, outboxes, messages in and out.
+constexpr Sizes kHostSizes = {2ULL << 20U, 4ULL << 20U, 2 * kSlots + 2};
+
+/// Slots as long as half a line at most, messages in and out.
+constexpr Sizes kGpuSizes = {4ULL << 20U, 16ULL << 20U, (kSlots + 1) / 2 + 2};
 
 }  // namespace
 
-StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world) {
+StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world, Device device) {
+    auto const& sizes = device == Device::host ? kHostSizes : kGpuSizes;
     auto const stripe_step = kSlotAlignment * static_cast<std::uint64_t>(world);
-    auto const least = std::max(kLeastStaging, 2 * kWaveParts * stripe_step);
+    auto const least = std::max(kLeastStaging, 2 * sizes.wave_parts * stripe_step);
     if (staging_bytes < least) {
         throw Error(Errc::memory, fmt::format("--staging {} is too small for {} rank(s): {} is the least",
                                               format_bytes(staging_bytes), world, format_bytes(least)));
     }
     StagingBudget budget;
     auto const direct_bytes = staging_bytes / 4;
-    budget.request_bytes = align_down(std::clamp(direct_bytes / 4, kLeastRequest, kGreatestRequest), kSlotAlignment);
+    budget.request_bytes =
+        align_down(std::clamp(direct_bytes / 4, kLeastRequest, sizes.greatest_request), kSlotAlignment);
     budget.direct_buffers =
         static_cast<std::uint32_t>(std::min(direct_bytes / budget.request_bytes, kGreatestDirectBuffers));
     budget.slot_count = kSlots;
-    auto const greatest_wave = kGreatestStripe * static_cast<std::uint64_t>(world);
+    auto const greatest_wave = sizes.greatest_stripe * static_cast<std::uint64_t>(world);
     budget.wave_bytes =
-        std::min((staging_bytes - direct_bytes) / kWaveParts / stripe_step * stripe_step, greatest_wave);
+        std::min((staging_bytes - direct_bytes) / sizes.wave_parts / stripe_step * stripe_step, greatest_wave);
     return budget;
 }
 

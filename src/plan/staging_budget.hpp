@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include <shardwise/back_ends.hpp>
+
 namespace shardwise {
 
 struct StagingBudget {
@@ -15,8 +17,10 @@ struct StagingBudget {
 
 /// Divides @p staging_bytes. A quarter goes to direct reads. The rest bounds a wave's line: in the worst case a rank
 /// has memory as long as the line for each slot, for each outbox (it looks into those of all ranks of its node), and
-/// for messages in and out. The line falls into @p world stripes of whole pages.
+/// for messages in and out. The line falls into @p world stripes of whole pages. With a GPU this is its memory, where
+/// there are no outboxes, and slots are as long as a stripe; its requests are longer, and as much pinned memory of the
+/// host suffices to fill the buffers and to carry messages.
 /// @throws Error memory naming --staging when it is below the least that works.
-StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world);
+StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world, Device device);
 
 }  // namespace shardwise

@@ -43,6 +43,8 @@ constexpr std::array kFigures = {
     Figure{"", "requests", nullptr, &RankStats::requests},
     Figure{"", "peak_rss_bytes", nullptr, &RankStats::peak_rss_bytes},
     Figure{"", "staging_bytes", nullptr, &RankStats::staging_bytes},
+    Figure{"", "device_staging_bytes", nullptr, &RankStats::device_staging_bytes},
+    Figure{"", "device_peak_bytes", nullptr, &RankStats::device_peak_bytes},
 };
 
 template <class T>
@@ -203,6 +205,7 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
         {"io", facts.io},
         {"transport", facts.transport},
         {"device", facts.device},
+        {"device_name", facts.device_name},
     };
     for (auto const& figure : kFigures) {
         place_of(json, figure) =
@@ -234,9 +237,9 @@ std::string stats_table(JobFacts const& facts, std::span<RankStats const> ranks)
     for (auto const& figure : kFigures) { text += figure_row(figure, ranks); }
     text += fmt::format("  loaded {} in {}: {}; read {:.3f} x the bytes needed once\n", format_bytes(stored),
                         format_seconds(seconds), format_rate(stored, seconds), read_per_needed(facts, ranks));
-    text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}\n",
+    text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}; into {}\n",
                         format_bytes(facts.strategy_bytes.direct), format_bytes(facts.strategy_bytes.cooperative),
-                        format_bytes(facts.strategy_bytes.shared), facts.transport);
+                        format_bytes(facts.strategy_bytes.shared), facts.transport, facts.device_name);
     for (auto const& [name, reader] : sum_readers(ranks)) {
         text += fmt::format("  {}: {} in {} requests\n", name, format_bytes(reader.bytes), reader.requests);
     }

@@ -34,6 +34,8 @@ struct RankStats {
     std::uint64_t requests = 0;
     std::uint64_t peak_rss_bytes = 0;
     std::uint64_t staging_bytes = 0;
+    std::uint64_t device_staging_bytes = 0;
+    std::uint64_t device_peak_bytes = 0;
 
     std::vector<ReaderBytes> readers;
 };
@@ -49,6 +51,7 @@ struct JobFacts {
     std::string io;         ///< as asked for
     std::string transport;  ///< as used
     std::string device = "host";
+    std::string device_name = "host";  ///< rank 0's
     std::uint64_t needed_once_bytes = 0;  ///< bytes of the checkpoint that some rank needs, each counted once
     StrategyBytes strategy_bytes;
     ParameterDifferences differences;  ///< from what the model is expected to have

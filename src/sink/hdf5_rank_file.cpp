@@ -126,7 +126,7 @@ PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, 
         put_numbers(file.get(), "rank_world", {plan.rank, plan.mesh.world()});
         put_text(file.get(), "source_digest", plan.source_digest);
         for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
-            write_dataset(file.get(), plan.tensors[i], store[i].bytes);
+            write_dataset(file.get(), plan.tensors[i], store.on_host(i).bytes);
         }
         check(H5Fclose(file.release()), "close the file");
     } catch (Error const& error) { throw error.while_(fmt::format("write {}", path)); }

@@ -133,7 +133,7 @@ PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const&
     PendingFile file(path);
     FileWriter writer(file, header.size() + data_bytes);
     writer.write(std::as_bytes(std::span(header)));
-    for (auto const index : order) { writer.write(store[index].bytes); }
+    for (auto const index : order) { writer.write(store.on_host(index).bytes); }
     writer.close();
     return file;
 }

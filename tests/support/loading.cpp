@@ -142,7 +142,8 @@ Materialization start(Plan const& plan, Way const& way, Context& context, Reader
     options.reader = way.storage.choice;
     options.transport = way.network.choice;
     options.lanes = way.lanes;
-    return Materialization(std::make_unique<Materialization::Engine>(plan, context, options, hook));
+    return Materialization(std::make_unique<Materialization::Engine>(
+        plan, context, options, make_host_backend(context.communicator()), hook));
 }
 
 std::string difference(ParameterStore const& store, Plan const& plan, TestModel const& model) {

@@ -1,0 +1,20 @@
+/// @file
+/// Host or GPU.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include <shardwise/back_ends.hpp>
+
+#include "comm/communicator.hpp"
+
+namespace shardwise {
+
+/// Where the tensors of a load are to lie: as @p wanted says, else in the memory of a GPU if every rank sees one.
+/// Collective; the same on all ranks.
+/// @param option that wants it, for the error. Example: "--device cuda".
+/// @throws Error unavailable with the rank that has no GPU and the reason, if one is wanted.
+Device choose_device(std::optional<Device> wanted, std::string_view option, Communicator& communicator);
+
+}  // namespace shardwise
