@@ -6,8 +6,8 @@
 
 namespace shardwise {
 
-/// How files are read; automatic decides file by file.
-enum class ReaderChoice : std::uint8_t { automatic, mmap, uring, pread };
+/// How files are read; automatic decides file by file. gds reads into the memory of a GPU only.
+enum class ReaderChoice : std::uint8_t { automatic, mmap, uring, pread, gds };
 
 /// How bytes cross ranks; automatic shares memory inside a node and sends messages between nodes.
 enum class TransportChoice : std::uint8_t { automatic, shm, mpi };
