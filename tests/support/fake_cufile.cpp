@@ -296,8 +296,8 @@ class Fake final : public FakeCufile {
 };
 
 Fake& fake() {
-    static auto* const instance = new Fake();
-    return *instance;
+    static Fake instance;
+    return instance;
 }
 
 }  // namespace
