@@ -64,3 +64,25 @@ if(SHARDWISE_HAS_CUDA)
   enable_language(CUDA)
   string(APPEND CMAKE_CUDA_FLAGS " -std=c++20")  # CMake before 3.26 does not know that nvcc can
 endif()
+
+# GPUDirect Storage needs cuFile's header, of 1.15 or later: from the toolkit, or from what launch/setup fetches where the
+# toolkit has none. The library is loaded when a load asks for it; what stands beside the header is for tests.
+function(shardwise_counts_paths result folder)
+  file(STRINGS ${folder}/cufile.h declarations REGEX "cuFileGetStatsL3" LIMIT_COUNT 1)
+  if(NOT declarations)
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+
+set(cufile_found FALSE)
+if(SHARDWISE_HAS_CUDA AND NOT SHARDWISE_WITH_CUFILE STREQUAL "OFF")
+  find_path(CUFILE_INCLUDE_DIR cufile.h NO_DEFAULT_PATH VALIDATOR shardwise_counts_paths
+    HINTS ${CUDAToolkit_INCLUDE_DIRS} ${PROJECT_SOURCE_DIR}/.cufile/nvidia/cu13/include
+    DOC "Folder of cufile.h, 1.15 or later")
+  if(CUFILE_INCLUDE_DIR)
+    set(cufile_found TRUE)
+    find_file(CUFILE_LIBRARY libcufile.so.0 NO_DEFAULT_PATH HINTS ${CUFILE_INCLUDE_DIR}/../lib
+      ${CUDAToolkit_LIBRARY_DIR} DOC "The real libcufile for tests")
+  endif()
+endif()
+shardwise_optional(CUFILE "${cufile_found}")

@@ -32,7 +32,7 @@ PLACES = {
     "xxhash.h": ["src/util/"],
     "boost/program_options.hpp": ["src/cli/"],
     "cuda_runtime.h": ["src/device/", "src/convert/"],
-    "cufile.h": ["src/io/"],
+    "cufile.h": ["src/io/", "tests/support/"],
     "nccl.h": ["src/comm/"],
 }
 

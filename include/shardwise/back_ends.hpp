@@ -10,7 +10,7 @@ namespace shardwise {
 enum class Device : std::uint8_t { host, cuda };
 char const* to_string(Device device) noexcept;
 
-/// How files are read; automatic decides file by file.
+/// How files are read; automatic decides file by file. gds reads into the memory of a GPU only.
 enum class ReaderChoice : std::uint8_t { automatic, mmap, uring, pread, gds };
 
 /// How bytes cross ranks. Automatic: on the host, memory shared inside a node and messages between nodes; between GPUs

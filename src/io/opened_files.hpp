@@ -2,6 +2,7 @@
 /// The files of a reader, each opened when it is first read.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,14 +21,18 @@ class OpenedFiles {
 
     File& operator[](std::uint32_t file) {
         auto& entry = entries_[file];
-        std::call_once(entry.once, [&] { entry.file = open_(file); });
+        if (auto* const opened = entry.opened.load(std::memory_order_acquire)) { return *opened; }
+        std::lock_guard const lock(entry.mutex);
+        if (!entry.file) { entry.file = open_(file); }
+        entry.opened.store(entry.file.get(), std::memory_order_release);
         return *entry.file;
     }
 
    private:
-    struct Entry {
-        std::once_flag once;
+    struct Entry {  // not std::call_once, in which others hang under ThreadSanitizer when an open throws
+        std::mutex mutex;
         std::unique_ptr<File> file;
+        std::atomic<File*> opened = nullptr;
     };
 
     Open open_;

@@ -35,7 +35,8 @@ struct ReadCounters {
     std::uint64_t requests = 0;
     /// That came from storage or the page cache, over-read included; of mapped files, used ones
     std::uint64_t bytes = 0;
-    std::uint64_t fallbacks = 0;  ///< requests that direct I/O could not finish
+    std::uint64_t fallbacks = 0;  ///< requests that direct I/O, or GPUDirect Storage, could not finish
+    std::uint64_t fallback_bytes = 0;  ///< of the bytes, those that went through the host instead of GPUDirect Storage
 };
 
 /// How long poll() may wait for the next completion.

@@ -9,6 +9,7 @@
 
 #include "io/reader_set.hpp"
 #include "support/blocked_call.hpp"
+#include "support/emulated_accelerator.hpp"
 #include "support/error_of.hpp"
 #include "support/scratch_folder.hpp"
 
@@ -59,6 +60,80 @@ TEST(ReaderChoice, FollowsWhatTheFileIsAndWhatTheSystemHas) {
 TEST(ReaderChoice, IoUringThatCannotBeHadIsAnErrorOnlyWhenAskedFor) {
     EXPECT_THAT(error_of([] { choose_reader(on_disk(0, true), ReaderChoice::uring, "the reason"); }),
                 IsError(Errc::unavailable, "--io uring: the reason"));
+}
+
+TEST(ReaderChoice, FilesForAGpuAreReadByGdsOrThroughPinnedMemory) {
+    FileFacts const memory = {0.0, true, false, "tmpfs"};
+    std::string const blocked = "io_uring cannot be used here: not permitted";
+    std::string const no_gds = "register the file: no";
+    struct Case {
+        FileFacts facts;
+        ReaderChoice choice;
+        std::string uring_reason;
+        std::string gds_obstacle;
+        ReaderKind kind;
+        bool is_direct;
+        std::string reason;
+    };
+    for (auto const& test_case : std::initializer_list<Case>{
+             {on_disk(0, true), ReaderChoice::automatic, "", "", ReaderKind::gds, true,
+              "0 % cached, ext4, GPUDirect Storage"},
+             {on_disk(0, true), ReaderChoice::automatic, "", no_gds, ReaderKind::uring, true,
+              "0 % cached, ext4, direct I/O, through pinned memory: GDS: register the file: no"},
+             {on_disk(0, false), ReaderChoice::automatic, "", no_gds, ReaderKind::uring, false,
+              "0 % cached, ext4, no direct I/O there, through pinned memory: GDS: register the file: no"},
+             {on_disk(0, true), ReaderChoice::automatic, blocked, no_gds, ReaderKind::pread, true,
+              "0 % cached, ext4, direct I/O; " + blocked + ", through pinned memory: GDS: register the file: no"},
+             {on_disk(0.95, true), ReaderChoice::automatic, "", no_gds, ReaderKind::pread, false,
+              "95 % cached, through pinned memory: GDS: register the file: no"},
+             {memory, ReaderChoice::automatic, "", no_gds, ReaderKind::pread, false,
+              "tmpfs is memory, through pinned memory: GDS: register the file: no"},
+             {on_disk(0, true), ReaderChoice::gds, blocked, "", ReaderKind::gds, true, "asked for"},
+             {on_disk(0, true), ReaderChoice::uring, "", "", ReaderKind::uring, true,
+              "asked for, through pinned memory"},
+             {on_disk(1, true), ReaderChoice::uring, "", no_gds, ReaderKind::uring, false,
+              "asked for, through pinned memory"},
+             {on_disk(0, true), ReaderChoice::pread, "", "", ReaderKind::pread, true,
+              "asked for, through pinned memory"},
+             {on_disk(1, true), ReaderChoice::pread, "", "", ReaderKind::pread, false,
+              "asked for, through pinned memory"},
+         }) {
+        auto const reader = choose_reader(test_case.facts, test_case.choice, test_case.uring_reason,
+                                          {.is_gpu = true, .gds_obstacle = test_case.gds_obstacle});
+        EXPECT_EQ(reader.kind, test_case.kind) << test_case.reason;
+        EXPECT_EQ(reader.is_direct, test_case.is_direct) << test_case.reason;
+        EXPECT_EQ(reader.reason, test_case.reason);
+    }
+}
+
+TEST(ReaderChoice, WhatAGpuOrTheHostCannotHaveIsAnErrorThatNamesIt) {
+    DeviceReading const gpu = {true, "the reason"};
+    auto const choose = [](ReaderChoice choice, DeviceReading const& device) {
+        return error_of([&] { choose_reader(on_disk(0, true), choice, "blocked", device); });
+    };
+    EXPECT_THAT(choose(ReaderChoice::gds, gpu), IsError(Errc::unavailable, "--io gds: the reason"));
+    EXPECT_THAT(choose(ReaderChoice::mmap, gpu), IsError(Errc::unavailable, "--io mmap: "));
+    EXPECT_THAT(choose(ReaderChoice::uring, gpu), IsError(Errc::unavailable, "--io uring: blocked"));
+    EXPECT_THAT(choose(ReaderChoice::gds, {}), IsError(Errc::unavailable, "--io gds: it reads into the memory of"));
+    EXPECT_THAT(choose(ReaderChoice::gds, {}), IsError(Errc::unavailable, "--device cuda"));
+}
+
+TEST(ReaderChoice, ThreadsThatFeedAGpuAreAsManyAsCoresUpToEight) {
+    EXPECT_EQ(gpu_pread_threads(0), 1U);
+    EXPECT_EQ(gpu_pread_threads(3), 3U);
+    EXPECT_EQ(gpu_pread_threads(64), 8U);
+}
+
+TEST(GdsObstacle, WithoutAGpuSaysWhy) {
+    if (auto const gpus = visible_gpus(); gpus.count > 0) { GTEST_SKIP() << gpus.count << " GPU(s)"; }
+    ScratchFolder const folder;
+    std::vector<FileRecord> const files = {{folder.write("f", "12345"), 5, 0}};
+    auto const gpu = make_emulated_accelerator();
+    auto const obstacle = gds_obstacle(files[0], *gpu);
+    std::printf("no GPUDirect Storage: %s\n", obstacle.c_str());
+    EXPECT_NE(obstacle, "");
+    EXPECT_EQ(gds_obstacles(files, *gpu).at(0), obstacle);
+    EXPECT_THAT(error_of([&] { make_gds_reader(files, *gpu, {}, {}); }), IsError(Errc::unavailable, obstacle));
 }
 
 /// In a child whose kernel refuses io_uring: reads a file all the same and prints why it did so otherwise.

@@ -161,6 +161,16 @@ TEST_P(ReaderTest, OneBadFileDoesNotSpoilTheOthers) {
     EXPECT_FALSE(results[3].error);
 }
 
+// Threads that find the file missing at the same time all say so, and it is found once it is there.
+TEST_P(ReaderTest, EveryRangeOfAMissingFileIsAnErrorUntilItIsThere) {
+    files_.push_back({*folder_ / "late", 50000, 0});
+    auto set = make_set();
+    std::vector<FileRange> const ranges(16, {0, 0, 50000});
+    for (auto const& result : read_all(set, ranges)) { EXPECT_THAT(result.error, IsError(Errc::io, "No such file")); }
+    folder_->write("late", pattern(50000, 1));
+    for (auto const& result : read_all(set, ranges)) { EXPECT_FALSE(result.error) << result.error->what(); }
+}
+
 // The kernel or a thread may still write into the callers' memory.
 TEST_P(ReaderTest, ASetThatGoesAwayWithRequestsUnderWayWaitsForThem) {
     add_file(pattern(1 << 20, 9));
