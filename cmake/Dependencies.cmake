@@ -62,7 +62,10 @@ endif()
 shardwise_optional(CUDA "${cuda_found}")
 if(SHARDWISE_HAS_CUDA)
   enable_language(CUDA)
-  string(APPEND CMAKE_CUDA_FLAGS " -std=c++20")  # CMake before 3.26 does not know that nvcc can
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that nvcc can
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
 endif()
 
 # GPUDirect Storage needs cuFile's header, of 1.15 or later: from the toolkit, or from what launch/setup fetches where the

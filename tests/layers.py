@@ -112,7 +112,7 @@ class Checker:
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
         self.check_sizes(path, lines)
-        if path.suffix in (".cpp", ".hpp"):
+        if path.suffix in (".cpp", ".cu", ".hpp"):
             self.check_includes(path, lines)
             self.check_conditions(path, lines)
             self.check_functions(path, text)
@@ -151,7 +151,7 @@ def functions(text):
 def sources(root):
     for folder in ("bench", "include", "src", "tests"):
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in (".cpp", ".hpp", ".py") and path.is_file():
+            if path.suffix in (".cpp", ".cu", ".hpp", ".py") and path.is_file():
                 yield path
 
 

@@ -5,17 +5,17 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "convert/cast.hpp"
+#include "convert/element.hpp"
 #include "convert/simd.hpp"
 
 namespace shardwise {
 namespace {
 
 constexpr std::size_t kStretch = 1024;  ///< elements at a time
-constexpr float kGreatest = 448;        ///< of F8_E4M3
-constexpr std::uint32_t kQuietNan = 0x7FC00000U;
 
 DType scale_type(DType dtype) { return dtype == DType::u8 ? DType::f8_e8m0 : dtype; }
 
@@ -28,10 +28,7 @@ void decode_scales(BlockScales const& scales, std::uint64_t first, std::span<flo
 
 void multiply(float* values, std::size_t count, float scale) {
     vectorised([=]() SHARDWISE_INLINE {
-        for (std::size_t i = 0; i < count; ++i) {
-            auto const product = std::bit_cast<std::uint32_t>(values[i] * scale);
-            values[i] = std::bit_cast<float>(select((product & 0x7FFFFFFFU) > 0x7F800000U, kQuietNan, product));
-        }
+        for (std::size_t i = 0; i < count; ++i) { values[i] = scaled(values[i], scale); }
     });
 }
 
@@ -51,15 +48,10 @@ void scale_row(BlockGrid const& grid, BlockScales const& scales, std::uint64_t f
     }
 }
 
-struct Factor {
-    float scale = 1;
-    float inverse = 1;
-};
-
-/// What a block whose greatest absolute value is @p greatest is multiplied by, and its inverse, which is stored.
-Factor factor_of(float greatest, ScaleFormat format) {
-    Factor factor;
-    factor.scale = greatest > 0 ? kGreatest / greatest : 1.0F;
+/// block_factor() with the arithmetic of the definition.
+BlockFactor block_factor_reference(float greatest, ScaleFormat format) {
+    BlockFactor factor;
+    factor.scale = greatest > 0 ? kGreatestCode / greatest : 1.0F;
     factor.inverse = 1.0F / factor.scale;
     if (format == ScaleFormat::f32) { return factor; }
     int exponent = 127;
@@ -89,26 +81,21 @@ void for_each_block(QuantizeShape const& shape, Visit visit) {
 }
 
 float greatest_of(float const* values, std::size_t count) {
-    std::uint32_t greatest = 0;  // bits of positive numbers are ordered as they are
+    std::uint32_t greatest = 0;
     vectorised([&]() SHARDWISE_INLINE {
         std::uint32_t found = 0;
         for (std::size_t i = 0; i < count; ++i) {
-            auto const size = std::bit_cast<std::uint32_t>(values[i]) & 0x7FFFFFFFU;
-            auto const number = select(size > 0x7F800000U, 0, size);
-            found = select(number > found, number, found);
+            auto const number = magnitude_bits(values[i]);
+            found = select(less(found, number), number, found);
         }
         greatest = found;
     });
     return std::bit_cast<float>(greatest);
 }
 
-void scale_and_clamp(float const* values, float* scaled, std::size_t count, float scale) {
+void scale_and_clamp(float const* values, float* target, std::size_t count, float scale) {
     vectorised([=]() SHARDWISE_INLINE {
-        for (std::size_t i = 0; i < count; ++i) {
-            auto const product = values[i] * scale;
-            auto const below = product > kGreatest ? kGreatest : product;
-            scaled[i] = below < -kGreatest ? -kGreatest : below;
-        }
+        for (std::size_t i = 0; i < count; ++i) { target[i] = scaled_into_range(values[i], scale); }
     });
 }
 
@@ -161,7 +148,7 @@ void quantize_fp8(QuantizeShape const& shape, std::span<float const> values, Sca
             auto const* const from = values.data() + begin + row * shape.columns;
             greatest = std::max(greatest, greatest_of(from, shape.block_columns));
         }
-        auto const factor = factor_of(greatest, format);
+        auto const factor = block_factor(greatest, format);
         store_scale(factor.inverse, format, block, scales);
         for (std::uint64_t row = 0; row < shape.block_rows; ++row) {
             auto const at = begin + row * shape.columns;
@@ -182,11 +169,12 @@ void quantize_fp8_reference(QuantizeShape const& shape, std::span<float const> v
         for (std::uint64_t i = 0; i < count; ++i) {
             if (!std::isnan(values[at(i)])) { greatest = std::max(greatest, std::abs(values[at(i)])); }
         }
-        auto const factor = factor_of(greatest, format);
+        auto const factor = block_factor_reference(greatest, format);
         store_scale(factor.inverse, format, block, scales);
         for (std::uint64_t i = 0; i < count; ++i) {
             auto const product = values[at(i)] * factor.scale;
-            auto const clamped = std::isnan(product) ? product : std::clamp(product, -kGreatest, kGreatest);
+            auto const nan = std::copysign(std::numeric_limits<float>::quiet_NaN(), values[at(i)]);
+            auto const clamped = std::isnan(product) ? nan : std::clamp(product, -kGreatestCode, kGreatestCode);
             codes[at(i)] = static_cast<std::byte>(encode_reference(clamped, DType::f8_e4m3));
         }
     });

@@ -10,6 +10,8 @@
 #include <shardwise/block_grid.hpp>
 #include <shardwise/dtype.hpp>
 
+#include "convert/fp8_block.hpp"
+
 namespace shardwise {
 
 /// Scales [first, first + count) of a grid, as they are stored. U8 is read as F8_E8M0.
@@ -34,24 +36,9 @@ void dequantize(BlockGrid const& grid, BlockScales const& scales, std::uint64_t 
 void dequantize_reference(BlockGrid const& grid, BlockScales const& scales, std::uint64_t first, DType from,
                           std::span<std::byte const> source, DType to, std::span<std::byte> target);
 
-/// A matrix to be quantized to F8_E4M3. Blocks divide it.
-struct QuantizeShape {
-    std::uint64_t rows = 0;
-    std::uint64_t columns = 0;
-    std::uint64_t block_rows = 0;
-    std::uint64_t block_columns = 0;
-
-    std::uint64_t blocks() const noexcept { return rows / block_rows * (columns / block_columns); }
-};
-
-/// How the scales that come with the codes are stored.
-enum class ScaleFormat : std::uint8_t {
-    f32,   ///< 1 / (448 / greatest absolute value of the block)
-    e8m0,  ///< that, rounded up to a power of two, as F8_E8M0
-};
-
 /// Codes of each block are its numbers times 448 / greatest absolute value, clamped to 448 and rounded as cast() does;
-/// the inverse of the factor is stored. A block of zeros has scale 1. NaNs stay, and count for nothing in the maximum.
+/// the inverse of the factor is stored. A block of zeros has scale 1. NaNs stay, and count for nothing in the maximum;
+/// infinities become NaNs where F32 scales are stored, since 448 / infinity is 0.
 /// @param codes rows x columns bytes; @param scales one for each block, row by row.
 void quantize_fp8(QuantizeShape const& shape, std::span<float const> values, ScaleFormat format,
                   std::span<std::byte> codes, std::span<std::byte> scales);

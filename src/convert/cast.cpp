@@ -11,92 +11,13 @@
 
 #include <shardwise/error.hpp>
 
-#include "convert/float_format.hpp"
+#include "convert/element.hpp"
 #include "convert/simd.hpp"
 
 namespace shardwise {
 namespace {
 
-constexpr std::uint32_t kSign = 0x80000000U;
-constexpr std::uint32_t kInfinity = 0x7F800000U;
-constexpr std::uint32_t kQuietNan = 0x7FC00000U;
 constexpr std::size_t kStretch = 1024;  ///< numbers between the two halves
-
-constexpr std::uint32_t exponent_of_two(int exponent) { return static_cast<std::uint32_t>(exponent + 127) << 23U; }
-
-/// a < b for numbers below 2^31: vector instructions compare signed numbers.
-SHARDWISE_INLINE inline bool less(std::uint32_t a, std::uint32_t b) {
-    return static_cast<std::int32_t>(a) < static_cast<std::int32_t>(b);
-}
-
-/// A code of at most 16 bits as the bits of an F32.
-template <FloatFormat format>
-SHARDWISE_INLINE inline std::uint32_t widen(std::uint32_t code) {
-    constexpr auto kShift = static_cast<unsigned>(23 - format.mantissa_bits);
-    constexpr auto kSignShift = static_cast<unsigned>(format.sign_shift());
-    constexpr auto kOverflow = static_cast<std::uint32_t>(format.overflow_code());
-    auto const magnitude = code & ((1U << kSignShift) - 1);
-    auto const sign = (code >> kSignShift) << 31U;
-    std::uint32_t bits = magnitude << kShift;
-    if constexpr (format.bias != 127) {
-        // Subnormal: the mantissa is put under an exponent that makes its last bit worth what it is, then the leading
-        // one goes away again, in exact arithmetic.
-        constexpr auto kLeast = exponent_of_two(1 - format.bias);
-        auto const subnormal = std::bit_cast<float>(bits + kLeast) - std::bit_cast<float>(kLeast);
-        auto const normal = bits + exponent_of_two(-format.bias);
-        bits = select(magnitude < (1U << static_cast<unsigned>(format.mantissa_bits)),
-                      std::bit_cast<std::uint32_t>(subnormal), normal);
-    }
-    if constexpr (format.specials == Specials::ieee) {
-        bits = select(magnitude == kOverflow, kInfinity, bits);
-        bits = select(less(kOverflow, magnitude), kQuietNan, bits);
-    } else if constexpr (format.specials == Specials::nan_all_ones) {
-        bits = select(magnitude == kOverflow, kQuietNan, bits);
-    } else if constexpr (format.specials == Specials::negative_zero) {
-        return select(code == kOverflow, kQuietNan, bits | sign);
-    }
-    return bits | sign;
-}
-
-/// The bits of an F32 as a code of at most 16 bits.
-template <FloatFormat format>
-SHARDWISE_INLINE inline std::uint32_t narrow(std::uint32_t bits) {
-    constexpr auto kShift = static_cast<unsigned>(23 - format.mantissa_bits);
-    constexpr auto kOverflow = static_cast<std::uint32_t>(format.overflow_code());
-    constexpr auto kNan = static_cast<std::uint32_t>(format.nan_code());
-    auto const magnitude = bits & ~kSign;
-    auto const sign = (bits >> 31U) << static_cast<unsigned>(format.sign_shift());
-    auto const rounded = magnitude + ((1U << (kShift - 1)) - 1) + (magnitude >> kShift & 1U);
-    std::uint32_t code = rounded >> kShift;
-    if constexpr (format.bias != 127) {
-        // Subnormal: the sum with a power of two whose last bit is worth the target's last bit rounds as it must.
-        constexpr auto kMagic = exponent_of_two(1 - format.bias + static_cast<int>(kShift));
-        auto const sum = std::bit_cast<float>(magnitude) + std::bit_cast<float>(kMagic);
-        auto const subnormal = std::bit_cast<std::uint32_t>(sum) - kMagic;
-        code -= static_cast<std::uint32_t>(127 - format.bias) << static_cast<unsigned>(format.mantissa_bits);
-        code = select(less(magnitude, exponent_of_two(1 - format.bias)), subnormal, code);
-    }
-    code = select(less(kOverflow, code), kOverflow, code);
-    code = select(less(kInfinity, magnitude), kNan, code);
-    if constexpr (format.specials == Specials::negative_zero) {
-        return code | select(code - 1 < kOverflow - 1, sign, 0);  // neither 0 nor NaN has one
-    }
-    return code | sign;
-}
-
-SHARDWISE_INLINE inline std::uint32_t canonical(std::uint32_t bits) {
-    return select(less(kInfinity, bits & ~kSign), (bits & kSign) | kQuietNan, bits);
-}
-
-SHARDWISE_INLINE inline std::uint32_t widen_e8m0(std::uint32_t code) {
-    return select(code == 0xFF, kQuietNan, select(code == 0, 1U << 22U, code << 23U));
-}
-
-SHARDWISE_INLINE inline std::uint32_t narrow_e8m0(std::uint32_t bits) {
-    auto const subnormal = bits > 1U << 22U ? 1U : 0U;
-    auto const code = select(bits < exponent_of_two(-126), subnormal, (bits + (1U << 22U)) >> 23U);
-    return select(bits - 1 >= kInfinity - 1, 0xFFU, code);  // zero; infinity, NaN, and everything with a sign
-}
 
 /// values[i] = of(source[i]) for elements stored as @p Code.
 template <class Code, class Of>
@@ -165,13 +86,16 @@ bool can_cast(DType from, DType to) noexcept {
     return is_float(from) && is_float(to) && bits(to) >= 8;
 }
 
+void check_cast(DType from, DType to) {
+    if (!can_cast(from, to)) { refuse(from, to); }
+}
+
 void decode(DType from, std::span<std::byte const> source, std::span<float> values) {
     auto const count = elements_in(from, source.size());
     switch (from) {
         case DType::f64:
-            return decode_each<double>(source.data(), values.data(), count, [](double number) SHARDWISE_INLINE {
-                return std::bit_cast<std::uint32_t>(static_cast<float>(number));
-            });
+            return decode_each<std::uint64_t>(source.data(), values.data(), count,
+                                              [](std::uint64_t bits) SHARDWISE_INLINE { return narrow_f64(bits); });
         case DType::f32: std::memcpy(values.data(), source.data(), source.size()); return;
         case DType::f16: return decode_as<kF16Format, std::uint16_t>(source.data(), values.data(), count);
         case DType::bf16: return decode_as<kBF16Format, std::uint16_t>(source.data(), values.data(), count);
@@ -193,10 +117,8 @@ void encode(std::span<float const> values, DType to, std::span<std::byte> target
     auto const count = values.size();
     switch (to) {
         case DType::f64:
-            return encode_each<std::uint64_t>(values.data(), target.data(), count, [](std::uint32_t bits)
-                                                                                       SHARDWISE_INLINE {
-                return std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(canonical(bits))));
-            });
+            return encode_each<std::uint64_t>(values.data(), target.data(), count,
+                                              [](std::uint32_t bits) SHARDWISE_INLINE { return widen_f64(bits); });
         case DType::f32:
             return encode_each<std::uint32_t>(values.data(), target.data(), count,
                                               [](std::uint32_t bits) SHARDWISE_INLINE { return canonical(bits); });
@@ -214,7 +136,7 @@ void encode(std::span<float const> values, DType to, std::span<std::byte> target
 }
 
 void cast(DType from, std::span<std::byte const> source, DType to, std::span<std::byte> target) {
-    if (!can_cast(from, to)) { refuse(from, to); }
+    check_cast(from, to);
     std::array<float, kStretch> values;
     auto const source_step = kStretch * static_cast<std::size_t>(bits(from)) / 8;
     auto const target_bytes = static_cast<std::size_t>(bits(to)) / 8;

@@ -14,6 +14,9 @@ namespace shardwise {
 /// Whether cast() knows how: from any floating-point type, to any of at least 8 bits.
 bool can_cast(DType from, DType to) noexcept;
 
+/// @throws Error input if it does not.
+void check_cast(DType from, DType to);
+
 /// Converts the elements of @p source, whole bytes of packed ones, into as many at @p target. Rounds to nearest, ties
 /// to even; F64 is rounded to F32 first, as PyTorch does. What is out of range becomes infinity, in types without
 /// infinities NaN (F8_E4M3 from beyond 464 on, as in PyTorch: nothing saturates). Every NaN becomes the target's quiet

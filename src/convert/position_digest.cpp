@@ -2,18 +2,10 @@
 
 #include <cstring>
 
+#include "convert/position_mix.hpp"
+
 namespace shardwise {
 namespace {
-
-inline std::uint64_t mix(std::uint64_t position, std::uint64_t value) noexcept {
-    std::uint64_t x = (position + 1) * 0x9E3779B97F4A7C15ULL ^ value * 0xC2B2AE3D27D4EB4FULL;
-    x ^= x >> 33U;
-    x *= 0xFF51AFD7ED558CCDULL;
-    x ^= x >> 33U;
-    x *= 0xC4CEB9FE1A85EC53ULL;
-    x ^= x >> 33U;
-    return x;
-}
 
 template <class Unit>
 std::uint64_t sum_units(std::span<std::byte const> bytes, std::uint64_t first_position) noexcept {
@@ -22,7 +14,7 @@ std::uint64_t sum_units(std::span<std::byte const> bytes, std::uint64_t first_po
     for (std::size_t i = 0; i < count; ++i) {
         Unit value;
         std::memcpy(&value, bytes.data() + i * sizeof(Unit), sizeof(Unit));
-        sum += mix(first_position + i, value);
+        sum += position_mix(first_position + i, value);
     }
     return sum;
 }

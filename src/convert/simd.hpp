@@ -2,10 +2,7 @@
 /// Loops compiled for the vector instructions that the processor has.
 #pragma once
 
-#include <cstdint>
-
-/// Stands behind the parameters of a lambda or before a function whose body must become part of a vectorised loop.
-#define SHARDWISE_INLINE __attribute__((always_inline))
+#include "convert/host_device.hpp"
 
 namespace shardwise {
 
@@ -30,12 +27,6 @@ void vectorised(Loop const& loop) {
 #endif
     auto const own = loop;
     own();
-}
-
-/// @p chosen if @p condition holds, else @p other; without a branch, which would keep a loop from being vectorised.
-SHARDWISE_INLINE inline std::uint32_t select(bool condition, std::uint32_t chosen, std::uint32_t other) noexcept {
-    auto const mask = 0U - static_cast<std::uint32_t>(condition);
-    return (chosen & mask) | (other & ~mask);
 }
 
 }  // namespace shardwise

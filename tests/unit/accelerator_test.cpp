@@ -10,35 +10,20 @@
 
 #include "support/emulated_accelerator.hpp"
 #include "support/error_of.hpp"
+#include "support/on_accelerator.hpp"
 
 namespace shardwise::test {
 namespace {
 
-std::unique_ptr<Accelerator> emulated() {
-    return make_emulated_accelerator();
-}
-std::unique_ptr<Accelerator> first_gpu() {
-    return open_gpu(0);
-}
-
-class AcceleratorSeam : public ::testing::TestWithParam<std::unique_ptr<Accelerator> (*)()> {
- protected:
-    void SetUp() override {
-        auto const gpus = visible_gpus();
-        if (GetParam() == &first_gpu && gpus.count == 0) { GTEST_SKIP() << gpus.obstacle; }
-        accelerator_ = GetParam()();
-    }
-
-    std::unique_ptr<Accelerator> accelerator_;
-};
+class AcceleratorSeam : public OnAccelerator {};
 
 TEST_P(AcceleratorSeam, CopiesThereAndBackInOrder) {
-    auto const in = accelerator_->allocate_pinned(3 * kDevicePage);
-    auto const out = accelerator_->allocate_pinned(3 * kDevicePage);
-    auto const device = accelerator_->allocate(3 * kDevicePage);
-    auto const other = accelerator_->allocate(3 * kDevicePage);
+    auto const in = accelerator().allocate_pinned(3 * kDevicePage);
+    auto const out = accelerator().allocate_pinned(3 * kDevicePage);
+    auto const device = accelerator().allocate(3 * kDevicePage);
+    auto const other = accelerator().allocate(3 * kDevicePage);
     for (std::size_t i = 0; i < in.bytes().size(); ++i) { in.bytes()[i] = static_cast<std::byte>(i * 7); }
-    auto const stream = accelerator_->make_stream();
+    auto const stream = accelerator().make_stream();
     stream->copy(in.bytes(), device.bytes().data());
     stream->copy(device.bytes(), other.bytes().data());
     stream->copy(other.bytes(), out.bytes().data());
@@ -47,9 +32,9 @@ TEST_P(AcceleratorSeam, CopiesThereAndBackInOrder) {
 }
 
 TEST_P(AcceleratorSeam, MarksPassInOrder) {
-    auto const host = accelerator_->allocate_pinned(1U << 20U);
-    auto const device = accelerator_->allocate(1U << 20U);
-    auto const stream = accelerator_->make_stream();
+    auto const host = accelerator().allocate_pinned(1U << 20U);
+    auto const device = accelerator().allocate(1U << 20U);
+    auto const stream = accelerator().make_stream();
     std::vector<std::uint64_t> marks = {stream->mark()};
     for (int i = 0; i < 50; ++i) {
         stream->copy(host.bytes(), device.bytes().data());
@@ -61,29 +46,28 @@ TEST_P(AcceleratorSeam, MarksPassInOrder) {
 }
 
 TEST_P(AcceleratorSeam, MemoryBeginsOnADevicePageAndIsCounted) {
-    auto const before = accelerator_->peak_bytes();
+    auto const before = accelerator().peak_bytes();
     {
-        auto const odd = accelerator_->allocate(1);
-        auto const next = accelerator_->allocate(kDevicePage + 1);
+        auto const odd = accelerator().allocate(1);
+        auto const next = accelerator().allocate(kDevicePage + 1);
         for (auto const& memory : {odd, next}) {
             EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.bytes().data()) % kDevicePage, 0U);
         }
     }
-    EXPECT_GE(accelerator_->peak_bytes(), before + kDevicePage + 2);
-    auto const peak = accelerator_->peak_bytes();
-    auto const again = accelerator_->allocate(1);
-    EXPECT_EQ(accelerator_->peak_bytes(), peak) << "what was freed still counts";
-    EXPECT_TRUE(accelerator_->allocate(0).bytes().empty());
+    EXPECT_GE(accelerator().peak_bytes(), before + kDevicePage + 2);
+    auto const peak = accelerator().peak_bytes();
+    auto const again = accelerator().allocate(1);
+    EXPECT_EQ(accelerator().peak_bytes(), peak) << "what was freed still counts";
+    EXPECT_TRUE(accelerator().allocate(0).bytes().empty());
 }
 
 TEST_P(AcceleratorSeam, MoreThanThereIsIsRefusedWithTheSize) {
-    EXPECT_THAT(error_of([&] { static_cast<void>(accelerator_->allocate(1ULL << 50U)); }),
+    EXPECT_THAT(error_of([&] { static_cast<void>(accelerator().allocate(1ULL << 50U)); }),
                 IsError(Errc::memory, "1.00 PiB"));
-    EXPECT_FALSE(accelerator_->allocate(kDevicePage).bytes().empty()) << "and nothing is broken after it";
+    EXPECT_FALSE(accelerator().allocate(kDevicePage).bytes().empty()) << "and nothing is broken after it";
 }
 
-INSTANTIATE_TEST_SUITE_P(Emulated, AcceleratorSeam, ::testing::Values(&emulated));
-INSTANTIATE_TEST_SUITE_P(Cuda, AcceleratorSeam, ::testing::Values(&first_gpu));
+INSTANTIATE_TEST_SUITE_P(Any, AcceleratorSeam, accelerators(), accelerator_name);
 
 TEST(VisibleGpus, SayWhyThereAreNone) {
     auto const gpus = visible_gpus();
@@ -95,10 +79,10 @@ TEST(VisibleGpus, SayWhyThereAreNone) {
 
 TEST(EmulatedAccelerator, FailsWhenItIsToldTo) {
     auto const left = std::make_shared<std::atomic<std::int64_t>>(2);
-    auto const accelerator = make_emulated_accelerator({.work_left = left});
-    auto const host = accelerator->allocate_pinned(16);
-    auto const device = accelerator->allocate(16);
-    auto const stream = accelerator->make_stream();
+    auto const gpu = make_emulated_accelerator({.work_left = left});
+    auto const host = gpu->allocate_pinned(16);
+    auto const device = gpu->allocate(16);
+    auto const stream = gpu->make_stream();
     stream->copy(host.bytes(), device.bytes().data());
     stream->copy(host.bytes(), device.bytes().data());
     finish(*stream);

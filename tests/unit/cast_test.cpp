@@ -11,44 +11,20 @@
 
 #include <gmock/gmock.h>
 
-#include "support/error_of.hpp"
 #include <shardwise/error.hpp>
+
+#include "support/cast_elements.hpp"
+#include "support/error_of.hpp"
 
 namespace shardwise::test {
 namespace {
-
-using Bytes = std::vector<std::byte>;
-
-constexpr DType kSources[] = {DType::f64,         DType::f32,         DType::f16,     DType::bf16,
-                              DType::f8_e5m2,     DType::f8_e4m3,     DType::f8_e8m0, DType::f8_e5m2fnuz,
-                              DType::f8_e4m3fnuz, DType::f6_e3m2,     DType::f6_e2m3, DType::f4};
-constexpr DType kTargets[] = {DType::f64,     DType::f32,     DType::f16,         DType::bf16,       DType::f8_e5m2,
-                              DType::f8_e4m3, DType::f8_e8m0, DType::f8_e5m2fnuz, DType::f8_e4m3fnuz};
-
-/// The order of codes in cast_values.inc.
-constexpr std::array kCastTargets = {DType::f16,         DType::bf16,        DType::f8_e5m2, DType::f8_e4m3,
-                                     DType::f8_e5m2fnuz, DType::f8_e4m3fnuz, DType::f8_e8m0};
-struct CastValue {
-    std::uint32_t bits;
-    std::array<std::uint32_t, kCastTargets.size()> codes;
-};
-constexpr CastValue kCastValues[] = {
-#include "cast_values.inc"
-};
 
 std::string code_name(DType dtype, std::uint64_t code) {
     return std::string(to_string(dtype)) + " " + ::testing::PrintToString(code);
 }
 
-template <class Value>
-Bytes bytes_of(std::vector<Value> const& values) {
-    Bytes bytes(values.size() * sizeof(Value));
-    std::memcpy(bytes.data(), values.data(), bytes.size());
-    return bytes;
-}
-
 TEST(CastReference, MakesTheCodesThatMlDtypesMakes) {
-    for (auto const& [bits, codes] : kCastValues) {
+    for (auto const& [bits, codes] : cast_values()) {
         auto const value = std::bit_cast<float>(bits);
         for (std::size_t i = 0; i < kCastTargets.size(); ++i) {
             EXPECT_EQ(encode_reference(value, kCastTargets[i]), codes[i])
@@ -104,43 +80,6 @@ TEST(CastReference, RoundsDoublesToF32First) {
     Bytes half(2);
     cast_reference(DType::f64, bytes_of<double>({above_half}), DType::f16, half);
     EXPECT_EQ(half, (bytes_of<std::uint16_t>({0x3C00}))) << "in one step it would be 0x3C01";
-}
-
-/// Elements of @p dtype with every code if it has at most 16 bits, else edges and random bits.
-Bytes elements_to_try(DType dtype) {
-    std::mt19937_64 random(7);
-    if (bits(dtype) < 8) {
-        Bytes bytes(3 * 1500);
-        for (auto& byte : bytes) { byte = static_cast<std::byte>(random()); }
-        return bytes;
-    }
-    if (bits(dtype) == 8) {
-        std::vector<std::uint8_t> codes;
-        for (int code = 0; code < 256; ++code) { codes.push_back(static_cast<std::uint8_t>(code)); }
-        return bytes_of(codes);
-    }
-    if (bits(dtype) == 16) {
-        std::vector<std::uint16_t> codes;
-        for (int code = 0; code < 65536; ++code) { codes.push_back(static_cast<std::uint16_t>(code)); }
-        return bytes_of(codes);
-    }
-    std::vector<float> floats;
-    for (auto const& value : kCastValues) { floats.push_back(std::bit_cast<float>(value.bits)); }
-    for (int i = 0; i < 200000; ++i) { floats.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(random()))); }
-    for (int exponent = -149; exponent < 128; ++exponent) {  // halfway cases of every mantissa length
-        for (int mantissa = 1; mantissa < 24; ++mantissa) {
-            auto const half = std::ldexp(1.0F, exponent) + std::ldexp(1.0F, exponent - mantissa);
-            for (auto const value : {half, std::nextafter(half, 0.0F), std::nextafter(half, 1e38F)}) {
-                floats.push_back(value);
-                floats.push_back(-value);
-            }
-        }
-    }
-    if (dtype == DType::f32) { return bytes_of(floats); }
-    std::vector<double> doubles(floats.begin(), floats.end());
-    for (int i = 0; i < 50000; ++i) { doubles.push_back(std::bit_cast<double>(random())); }
-    for (int i = 0; i < 50000; ++i) { doubles.push_back(std::ldexp(static_cast<double>(random()), i % 320 - 224)); }
-    return bytes_of(doubles);
 }
 
 TEST(Cast, EqualsTheReferenceForEveryPairOfTypes) {
