@@ -227,6 +227,7 @@ struct Plan {
     std::uint64_t slot_bytes = 0;     ///< of one rank's slot
     std::uint64_t request_bytes = 0;  ///< no read is longer
     std::uint32_t direct_buffers = 0; ///< buffers of request_bytes for direct reads
+    std::uint64_t descriptor_bytes = 0;  ///< with a GPU: memory for what each of its two streams is told to do
 
     StrategyBytes strategy_bytes;
     PlanTotals totals;

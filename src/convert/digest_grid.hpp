@@ -24,7 +24,7 @@ struct DigestPart {
 
 /// Collects parts.
 class DigestGrid {
- public:
+   public:
     void add(DigestPart const& part);
 
     void clear() noexcept { list_.clear(); }
@@ -34,7 +34,7 @@ class DigestGrid {
     std::span<std::byte const> bytes() const noexcept { return std::as_bytes(blocks()); }
     GridSize size() const noexcept { return list_.size(); }
 
- private:
+   private:
     GridList list_;
 };
 

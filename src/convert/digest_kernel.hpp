@@ -111,7 +111,7 @@ struct DigestKernel {
         detail::add_atomically(sums + blocks[shared.block].result, sum);
     }
 
- private:
+   private:
     SHARDWISE_HOST_DEVICE static std::uint64_t digest(GridBlock const& block, GridThread at) {
         switch (block.unit_bytes) {
             case 1: return detail::digest_units<1>(block, at);

@@ -130,7 +130,7 @@ void set_scales(GridBlock& block, GridJob const& job) {
 
 /// Makes the descriptors of one job that split() gave.
 class Maker {
- public:
+   public:
     using Use = std::function<void(GridBlock, std::uint64_t)>;
 
     /// @param push takes a descriptor and the number of its tiles.
@@ -140,7 +140,7 @@ class Maker {
     void convert(GridJob const& job) const;
     void digest(GridJob const& job, std::uint32_t result) const;
 
- private:
+   private:
     void move_units(GridJob const& job) const;
     void move_by_words(GridJob const& job) const;
     bool transposes(GridJob job) const;

@@ -38,7 +38,7 @@ struct GridJob {
 
 /// Descriptors of many jobs for one launch. Addresses are never followed.
 class GridList {
- public:
+   public:
     /// Places the runs of @p job.
     /// @throws Error input with a scaling of more than 2^30 rows or columns, or scales that are no whole bytes.
     void add(GridJob job);
@@ -51,7 +51,7 @@ class GridList {
     std::span<GridBlock const> blocks() const noexcept { return blocks_; }
     GridSize size() const noexcept { return {static_cast<std::uint32_t>(blocks_.size()), tiles_}; }
 
- private:
+   private:
     void push(GridBlock block, std::uint64_t tiles);
 
     std::vector<GridBlock> blocks_;

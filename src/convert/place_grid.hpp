@@ -18,7 +18,7 @@ namespace shardwise {
 /// Collects blocks. All addresses are the accelerator's, those of scales, too; they are taken down and not followed.
 /// Blocks of one grid are placed in no order: none may write what another reads or writes.
 class PlaceGrid {
- public:
+   public:
     /// As place() for one block: its offsets count from @p source and @p target.
     /// @param scaling what its codes are dequantized with; null if it has numbers. Read now, its bytes by the launch.
     /// @throws Error input if a type cannot be cast, or a quantized tensor has more than 2^30 rows or columns.
@@ -44,7 +44,7 @@ class PlaceGrid {
     GridSize size() const noexcept { return list_.size(); }
     std::uint32_t tiles() const noexcept { return size().tiles; }
 
- private:
+   private:
     GridList list_;
 };
 

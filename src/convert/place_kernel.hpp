@@ -269,7 +269,7 @@ struct PlaceKernel {
         }
     }
 
- private:
+   private:
     SHARDWISE_HOST_DEVICE static void move(GridBlock const& block, GridThread at) {
         switch (block.group) {
             case 1: return detail::move_groups<1>(block, at);

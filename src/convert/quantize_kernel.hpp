@@ -72,7 +72,7 @@ struct QuantizeKernel {
         group == 4 ? encode<4>(at, shared.factor.scale) : encode<1>(at, shared.factor.scale);
     }
 
- private:
+   private:
     /// Number of the first element of a group of the block.
     template <std::uint32_t Group>
     SHARDWISE_HOST_DEVICE std::uint64_t element_of(GridThread at, std::uint32_t index) const {

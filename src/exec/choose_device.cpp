@@ -1,10 +1,11 @@
 #include "exec/choose_device.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
 
-#include "device/accelerator.hpp"
 #include "util/wire.hpp"
 
 namespace shardwise {
@@ -21,6 +22,17 @@ Device choose_device(std::optional<Device> wanted, std::string_view option, Comm
         throw Error(Errc::unavailable, fmt::format("{}: {}", option, obstacle)).on_rank(static_cast<int>(rank));
     }
     return Device::cuda;
+}
+
+std::shared_ptr<Accelerator> open_own_gpu(std::optional<int> wanted, Communicator const& communicator) {
+    auto const gpus = visible_gpus();
+    if (gpus.count == 0) { throw Error(Errc::unavailable, gpus.obstacle); }
+    if (wanted && (*wanted < 0 || *wanted >= gpus.count)) {
+        throw Error(Errc::usage, fmt::format("GPU {}: this process sees {} GPU(s)", *wanted, gpus.count));
+    }
+    auto const& neighbours = communicator.layout().neighbours;
+    auto const place = std::find(neighbours.begin(), neighbours.end(), communicator.rank()) - neighbours.begin();
+    return open_gpu(wanted.value_or(static_cast<int>(place) % gpus.count));
 }
 
 }  // namespace shardwise

@@ -43,19 +43,18 @@ void compare_digests(Plan const& plan, Communicator& communicator) {
 }  // namespace
 
 Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions options,
-                                std::unique_ptr<LoadBackend> backend, ReaderHook const& hook)
+                                MakeBackend const& make_backend, ReaderHook const& hook)
     : plan_(plan),
       communicator_(context.communicator()),
       options_(std::move(options)),
-      tracker_(plan_.tensors),
-      backend_(std::move(backend)) {
+      tracker_(plan_.tensors) {
     InPhase const phase(clock_, Phase::exchange);
     together(communicator_, [&] {
         if (communicator_.size() == plan_.mesh.world() && communicator_.rank() == plan_.rank) { return; }
         throw Error(Errc::usage, fmt::format("a plan for rank {} of {} was given to rank {} of {}", plan_.rank,
                                              plan_.mesh.world(), communicator_.rank(), communicator_.size()));
     });
-    start(hook);
+    start(make_backend, hook);
 }
 
 Materialization::Engine::~Engine() {
@@ -67,8 +66,9 @@ Materialization::Engine::~Engine() {
     if (state_ != State::done) { abandon(); }
 }
 
-void Materialization::Engine::start(ReaderHook const& hook) {
+void Materialization::Engine::start(MakeBackend const& make_backend, ReaderHook const& hook) {
     compare_digests(plan_, communicator_);
+    together(communicator_, [&] { backend_ = make_backend(); });
     check_memory();
     transport_ = backend_->make_transport(plan_, options_.transport, report_.notes);
     together(communicator_, [&] { make_parts(hook); });
@@ -250,6 +250,7 @@ void Materialization::Engine::abandon() noexcept {
     static_cast<void>(std::make_unique<std::array<Memory, 2>>(std::array{staging_, messages_}).release());
 }
 
+/// Another rank is gone, or the job is to end: there is nobody to agree with.
 void Materialization::Engine::give_up(Error const& error) {
     state_ = State::failed;
     if (placer_) { placer_->drain(); }
@@ -282,8 +283,9 @@ void Materialization::Engine::go_on(char const* caller, Enough is_enough) {
     try {
         while (state_ == State::loading && !is_enough()) { step(); }
     } catch (Error const& error) {
-        if (state_ == State::loading) { give_up(error); }
-        throw;
+        if (state_ != State::loading) { throw; }
+        if (error.code() == Errc::peer) { give_up(error); }
+        fail(error);
     }
 }
 
@@ -332,6 +334,11 @@ void Materialization::Engine::fill_report() {
         report_.read_bytes += scales_.read_bytes();
         report_.requests += scales_.requests();
     }
+    if (auto const refused = counters[static_cast<std::size_t>(ReaderKind::gds)].fallbacks; refused > 0) {
+        fallbacks -= refused;
+        report_.notes.push_back(
+            fmt::format("{} read(s) that GPUDirect Storage refused went through pinned memory", refused));
+    }
     if (fallbacks > 0) {
         report_.notes.push_back(
             fmt::format("{} direct read(s) were refused and read through the page cache", fallbacks));
@@ -342,8 +349,19 @@ void Materialization::Engine::fill_report() {
     }
     report_.exchanged_bytes = waves_->received_bytes();
     report_.placed_bytes = tracker_.placed_bytes();
-    report_.staging_bytes = direct_->staging_bytes() + placer_->staging_bytes() + waves_->staging_bytes() +
-                            transport_->staging_bytes();
+    auto const flows = direct_->staging_bytes() + waves_->staging_bytes();
+    report_.staging_bytes = placer_->staging_bytes() + transport_->staging_bytes();
+    if (auto const gpu = backend_->accelerator()) {
+        report_.staging_bytes += readers_->staging_bytes();
+        report_.device_staging_bytes = flows;
+        report_.device_peak_bytes = gpu->peak_bytes();
+        report_.device = gpu->describe();
+    } else {
+        report_.staging_bytes += flows;
+    }
+    if (auto const paths = readers_->gds_paths()) {
+        report_.notes.push_back(fmt::format("reads of cuFile: {}", to_text(*paths)));
+    }
 }
 
 }  // namespace shardwise

@@ -27,10 +27,12 @@ namespace shardwise {
 /// Hooks for tests: something done to the readers before the first read.
 using ReaderHook = std::function<void(ReaderSet&)>;
 
+using MakeBackend = std::function<std::unique_ptr<LoadBackend>()>;
+
 class Materialization::Engine {
    public:
-    /// Collective; throws the same error on all ranks.
-    Engine(Plan const& plan, Context& context, LoadOptions options, std::unique_ptr<LoadBackend> backend,
+    /// Collective; throws the same error on all ranks, whichever @p make_backend fails on.
+    Engine(Plan const& plan, Context& context, LoadOptions options, MakeBackend const& make_backend,
            ReaderHook const& hook = {});
     ~Engine();
 
@@ -42,7 +44,7 @@ class Materialization::Engine {
    private:
     enum class State : std::uint8_t { loading, done, failed };
 
-    void start(ReaderHook const& hook);
+    void start(MakeBackend const& make_backend, ReaderHook const& hook);
     void check_memory();
     void make_parts(ReaderHook const& hook);
     template <class Enough>

@@ -63,4 +63,9 @@ class LoadBackend {
 /// Tensors in the memory of the host.
 std::unique_ptr<LoadBackend> make_host_backend(Communicator& communicator);
 
+/// Tensors in the memory of a GPU.
+/// @param gds for GPUDirect Storage, must outlive the back end; null: the one of this process.
+std::unique_ptr<LoadBackend> make_gpu_backend(Communicator& communicator, std::shared_ptr<Accelerator> accelerator,
+                                              GdsDriver const* gds = nullptr);
+
 }  // namespace shardwise

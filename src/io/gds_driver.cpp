@@ -20,7 +20,7 @@ namespace {
 /// Keeps descriptor 0 what it is. Opening the driver may close it, and what is opened next would be taken for the
 /// standard input; one that is closed beforehand would become a file of cuFile's.
 class StandardInput {
- public:
+   public:
     StandardInput() {
         if (::fcntl(0, F_GETFD) < 0) { static_cast<void>(::open("/dev/null", O_RDONLY)); }  // the lowest number: 0
         copy_.reset(::fcntl(0, F_DUPFD_CLOEXEC, 3));
@@ -34,7 +34,7 @@ class StandardInput {
         if (is_known_ && !is_same) { ::dup2(copy_.get(), 0); }
     }
 
- private:
+   private:
     struct stat before_ = {};
     bool is_known_ = false;
     Fd copy_;

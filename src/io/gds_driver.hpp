@@ -50,7 +50,7 @@ struct GdsSettings {
 
 /// The library, with its driver open. cuFile does not survive a fork: open it after MPI_Init, and start no programs.
 class GdsDriver {
- public:
+   public:
     /// Opens the driver with the compatible mode off, so that what succeeds is real GPUDirect Storage, and makes sure
     /// that file descriptor 0 is what it was. Whatever fails is in probe(), and cuFile is left alone from then on.
     /// The calling thread must be attached to the GPU that will be read to.
@@ -73,7 +73,7 @@ class GdsDriver {
     /// process ends.
     void close() noexcept;
 
- private:
+   private:
     GdsProbe open(GdsSettings const& settings);
 
     std::unique_ptr<CufileLibrary> cufile_;
@@ -86,14 +86,14 @@ GdsDriver& gds_driver();
 
 /// Memory of a GPU that cuFile may write to. It is deregistered before it is given back: the kernel may hang else.
 class GdsBuffer {
- public:
+   public:
     /// @param memory a whole allocation.
     /// @throws Error unavailable with cuFile's sentence.
     GdsBuffer(GdsDriver const& driver, Memory memory);
 
     std::span<std::byte> bytes() const noexcept { return memory_.bytes(); }
 
- private:
+   private:
     struct Deregister {
         CufileLibrary const* cufile;
         void operator()(void* base) const noexcept;
@@ -105,7 +105,7 @@ class GdsBuffer {
 
 /// A file of a checkpoint that cuFile may read. Any number of threads.
 class GdsFile {
- public:
+   public:
     /// @throws Error as FileAccess. That cuFile refuses the file is no exception, see probe().
     GdsFile(GdsDriver const& driver, FileRecord const& file);
 
@@ -119,7 +119,7 @@ class GdsFile {
     bool is_given_up() const noexcept { return is_given_up_; }
     void give_up() noexcept { is_given_up_ = true; }
 
- private:
+   private:
     struct Deregister {
         CufileLibrary const* cufile;
         void operator()(void* handle) const noexcept;
@@ -133,7 +133,7 @@ class GdsFile {
 
 /// Finds out for one file after the other whether GPUDirect Storage works for it.
 class GdsTrial {
- public:
+   public:
     /// Allocates a page of @p accelerator if the driver works.
     GdsTrial(GdsDriver const& driver, Accelerator& accelerator);
 
@@ -141,7 +141,7 @@ class GdsTrial {
     /// @throws Error as FileAccess.
     GdsProbe probe(FileRecord const& file) const;
 
- private:
+   private:
     GdsDriver const& driver_;
     GdsProbe probe_;
     std::optional<GdsBuffer> page_;

@@ -23,7 +23,7 @@ constexpr int kMostInterruptions = 1000;
 
 /// The way through the host, of one thread: pinned memory and a stream, made when they are first needed.
 class Detour {
- public:
+   public:
     explicit Detour(Accelerator& accelerator) : accelerator_(&accelerator) {}
 
     /// Brings @p range to where it belongs in @p into; it is there on return.
@@ -42,7 +42,7 @@ class Detour {
         }
     }
 
- private:
+   private:
     Accelerator* accelerator_;
     Memory pinned_;
     std::unique_ptr<Stream> stream_;
@@ -55,7 +55,7 @@ void check_end(FileAccess const& access, FileRange const& range) {
 }
 
 class CufileReader final : public GdsReader {
- public:
+   public:
     CufileReader(GdsDriver const& driver, std::span<FileRecord const> files, Accelerator& accelerator,
                  std::span<Memory const> staging, GdsOptions options)
         : driver_(driver),
@@ -88,7 +88,7 @@ class CufileReader final : public GdsReader {
                 now.posix_reads - paths_before_.posix_reads, now.unaligned_reads - paths_before_.unaligned_reads};
     }
 
- private:
+   private:
     static std::vector<GdsBuffer> register_all(GdsDriver const& driver, std::span<Memory const> staging) {
         if (!driver.probe().works()) { throw Error(Errc::unavailable, driver.probe().reason); }
         std::vector<GdsBuffer> buffers;

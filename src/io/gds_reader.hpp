@@ -44,7 +44,7 @@ struct GdsOptions {
 
 /// As Reader; requests land in memory of a GPU.
 class GdsReader : public Reader {
- public:
+   public:
     /// Since this reader was made, over all of the process.
     virtual GdsPaths paths() const = 0;
 };

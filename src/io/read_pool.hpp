@@ -19,7 +19,7 @@ namespace shardwise {
 /// Requests in, results out. Submitted to and polled by one thread. One that goes away finishes the requests that
 /// threads have begun, and drops the others.
 class ReadPool {
- public:
+   public:
     /// What one request comes to; runs on thread @p thread of the pool, counted from 0. What it throws is the result.
     using Job = std::function<std::span<std::byte const>(std::size_t thread)>;
 
@@ -37,7 +37,7 @@ class ReadPool {
     /// As Reader.
     void poll(std::vector<ReadResult>& results, Wait wait);
 
- private:
+   private:
     static constexpr std::size_t kRequestsPerThread = 4;
 
     struct Entry {

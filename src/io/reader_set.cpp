@@ -126,6 +126,7 @@ void ReaderSet::make_gpu_readers(std::span<FileRecord const> files, ReaderLimits
         auto inner = make_host_reader(kind, files, limits);
         if (!inner) { continue; }
         auto const buffers = ceil_div(gpu.ring.buffers, pinned_kinds);
+        pinned_bytes_ += buffers * gpu.ring.buffer_bytes;
         readers_[static_cast<std::size_t>(kind)] =
             make_uploading_reader(std::move(inner), gpu.accelerator, {buffers, gpu.ring.buffer_bytes});
     }

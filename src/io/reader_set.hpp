@@ -90,6 +90,9 @@ class ReaderSet {
     /// In the order of ReaderKind; zeros for kinds not in use.
     std::array<ReadCounters, kReaderKinds> counters() const;
 
+    /// Pinned memory that reads for a GPU go through.
+    std::uint64_t staging_bytes() const noexcept { return pinned_bytes_; }
+
     /// How GPUDirect Storage went; nothing if no file uses it.
     std::optional<GdsPaths> gds_paths() const;
 
@@ -114,6 +117,7 @@ class ReaderSet {
     std::array<std::unique_ptr<Reader>, kReaderKinds> readers_;
     std::array<std::unique_ptr<InlineReader>, kReaderKinds> inline_readers_;
     std::vector<ReadResult> finished_;  ///< by inline readers
+    std::uint64_t pinned_bytes_ = 0;
 };
 
 }  // namespace shardwise

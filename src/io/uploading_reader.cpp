@@ -17,7 +17,7 @@ namespace shardwise {
 namespace {
 
 class UploadingReader final : public Reader {
- public:
+   public:
     UploadingReader(std::unique_ptr<Reader> inner, Accelerator& accelerator, UploadOptions options)
         : gpu_(accelerator.describe()), buffer_bytes_(options.buffer_bytes), uploads_(options.buffers) {
         accelerator.attach_thread();
@@ -72,7 +72,7 @@ class UploadingReader final : public Reader {
 
     ReadCounters counters() const noexcept override { return inner_->counters(); }
 
- private:
+   private:
     /// What becomes of one buffer.
     struct Upload {
         std::uint64_t id = 0;

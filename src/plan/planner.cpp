@@ -106,8 +106,9 @@ void fill_totals(Plan& plan) {
         auto const outboxes = slots * static_cast<std::uint64_t>(plan.mesh.world());  // of all ranks, if on one node
         totals.staging_bytes = slots + outboxes + message_bytes + direct_buffers;
     } else {
-        totals.staging_bytes = buffers + message_bytes;
-        totals.device_staging_bytes = slots + message_bytes + direct_buffers;
+        auto const ring = buffers + plan.direct_buffers * kSlotAlignment;
+        totals.staging_bytes = ring + message_bytes + 2 * plan.descriptor_bytes;
+        totals.device_staging_bytes = slots + message_bytes + direct_buffers + 2 * plan.descriptor_bytes;
     }
     totals.store_bytes = plan.store_bytes;
 }
@@ -267,6 +268,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.direct_blocks = std::move(direct.blocks);
     plan.request_bytes = budget.request_bytes;
     plan.direct_buffers = budget.direct_buffers;
+    plan.descriptor_bytes = budget.descriptor_bytes;
     auto const waves = schedule(reading.groups);
     plan.slot_count = waves == 0 ? 0 : budget.slot_count;
     assign_waves(plan, reading.groups, waves, demand, budget.request_bytes);

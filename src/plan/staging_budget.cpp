@@ -28,6 +28,9 @@ struct Sizes {
 /// Slots, outboxes, messages in and out.
 constexpr Sizes kHostSizes = {2ULL << 20U, 4ULL << 20U, 2 * kSlots + 2};
 
+constexpr std::uint64_t kDescriptorShare = 32;  ///< of the staging memory one stream's descriptors take this part
+constexpr std::uint64_t kMostDescriptorBytes = 4ULL << 20U;
+
 /// Slots as long as half a line at most, messages in and out.
 constexpr Sizes kGpuSizes = {4ULL << 20U, 16ULL << 20U, (kSlots + 1) / 2 + 2};
 
@@ -48,6 +51,9 @@ StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world, De
     budget.direct_buffers =
         static_cast<std::uint32_t>(std::min(direct_bytes / budget.request_bytes, kGreatestDirectBuffers));
     budget.slot_count = kSlots;
+    if (device == Device::cuda) {
+        budget.descriptor_bytes = std::min(staging_bytes / kDescriptorShare, kMostDescriptorBytes);
+    }
     auto const greatest_wave = sizes.greatest_stripe * static_cast<std::uint64_t>(world);
     budget.wave_bytes =
         std::min((staging_bytes - direct_bytes) / sizes.wave_parts / stripe_step * stripe_step, greatest_wave);

@@ -13,13 +13,14 @@ struct StagingBudget {
     std::uint32_t direct_buffers = 0;   ///< each of request_bytes
     std::uint32_t slot_count = 0;       ///< waves in flight
     std::uint64_t wave_bytes = 0;       ///< line of one wave over all ranks
+    std::uint64_t descriptor_bytes = 0; ///< for what one stream of a GPU is told to do
 };
 
 /// Divides @p staging_bytes. A quarter goes to direct reads. The rest bounds a wave's line: in the worst case a rank
 /// has memory as long as the line for each slot, for each outbox (it looks into those of all ranks of its node), and
 /// for messages in and out. The line falls into @p world stripes of whole pages. With a GPU this is its memory, where
 /// there are no outboxes, and slots are as long as a stripe; its requests are longer, and as much pinned memory of the
-/// host suffices to fill the buffers and to carry messages.
+/// host suffices to fill the buffers and to carry messages. A small part of both tells its two streams what to do.
 /// @throws Error memory naming --staging when it is below the least that works.
 StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world, Device device);
 

@@ -16,7 +16,7 @@ struct LibraryTraits {
 
 /// A shared library and the functions in it. It must outlive whatever was got out of it.
 class SharedLibrary {
- public:
+   public:
     /// @param name a file name, looked for where the loader looks ("libcufile.so.0"), or a path.
     /// @throws Error unavailable with the name and the loader's words.
     explicit SharedLibrary(std::string name);
@@ -37,7 +37,7 @@ class SharedLibrary {
         return reinterpret_cast<Function>(address_or_null(symbol));
     }
 
- private:
+   private:
     void* address_of(char const* symbol) const;
     void* address_or_null(char const* symbol) const noexcept;
 

@@ -130,6 +130,7 @@ Plan plan_for(TestModel const& model, Way const& way, Context const& context, st
     options.mesh = mesh_of(way, context.size());
     options.strategy = way.strategy;
     options.staging_bytes = way.staging_bytes;
+    options.device = way.device;
     if (facts.empty()) {
         facts.assign(model.files().size(),
                      {way.storage.is_cached ? 1.0 : 0.0, false, way.storage.allows_direct, "test"});
@@ -142,15 +143,17 @@ Materialization start(Plan const& plan, Way const& way, Context& context, Reader
     options.reader = way.storage.choice;
     options.transport = way.network.choice;
     options.lanes = way.lanes;
-    return Materialization(std::make_unique<Materialization::Engine>(
-        plan, context, options, make_host_backend(context.communicator()), hook));
+    auto const make_backend = [&] {
+        return way.backend ? way.backend(context.communicator()) : make_host_backend(context.communicator());
+    };
+    return Materialization(std::make_unique<Materialization::Engine>(plan, context, options, make_backend, hook));
 }
 
 std::string difference(ParameterStore const& store, Plan const& plan, TestModel const& model) {
     auto const count = model.names_on(plan.rank).size();
     if (store.size() != count) { return fmt::format("{} tensors instead of {}", store.size(), count); }
     for (std::size_t i = 0; i < store.size(); ++i) {
-        auto const held = store[i];
+        auto const held = store.on_host(i);
         auto const& right = model.expected(held.info->name, plan.rank);
         if (held.bytes.size() != right.size()) {
             return fmt::format("{} has {} B instead of {}", held.info->name, held.bytes.size(), right.size());

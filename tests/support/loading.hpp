@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,6 +40,9 @@ struct Way {
     std::uint64_t staging_bytes = 1ULL << 20U;
     Mesh mesh = {};  ///< of one rank: all ranks are tp ranks
     std::size_t lanes = 0;
+    Device device = Device::host;
+    /// Makes what the load runs on; none: the host's
+    std::function<std::unique_ptr<LoadBackend>(Communicator&)> backend = {};
 };
 std::string describe(Way const& way);
 
