@@ -102,7 +102,10 @@ class ParameterStore {
     /// By name, or by the name of a tied parameter.
     std::optional<HeldTensor> find(std::string_view name) const;
 
-   private:
+    /// Shardwise's own side of it.
+    Data const* data() const noexcept { return data_.get(); }
+
+ private:
     std::shared_ptr<Data const> data_;
 };
 

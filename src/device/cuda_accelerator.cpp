@@ -205,11 +205,11 @@ class CudaAccelerator final : public Accelerator {
 VisibleGpus visible_gpus() {
     int version = 0;
     if (cudaDriverGetVersion(&version) != cudaSuccess || version == 0) {
-        return {0, "there is no NVIDIA driver here (libcuda.so.1)"};
+        return {0, "no GPU can be used: there is no NVIDIA driver here (libcuda.so.1)"};
     }
     int count = 0;
     auto const code = cudaGetDeviceCount(&count);
-    if (code != cudaSuccess) { return {0, fmt::format("CUDA finds no GPU: {}", cudaGetErrorString(code))}; }
+    if (code != cudaSuccess) { return {0, fmt::format("no GPU can be used: {}", cudaGetErrorString(code))}; }
     if (count == 0) { return {0, "no GPU is visible to this process"}; }
     return {count, {}};
 }

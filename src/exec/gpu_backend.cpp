@@ -67,7 +67,9 @@ class GpuBackend final : public LoadBackend {
         auto const gds = gds_obstacles_for(plan, choice);
         std::vector<FileReader> readers;
         for (std::size_t file = 0; file < plan.files.size(); ++file) {
-            readers.push_back(choose_reader(plan.facts[file], choice, uring, {true, gds[file]}));
+            try {
+                readers.push_back(choose_reader(plan.facts[file], choice, uring, {true, gds[file]}));
+            } catch (Error const& error) { throw error.while_(plan.files[file].path); }
         }
         auto const cores = usable_cores(communicator_.layout().neighbours.size());
         auto const fallback = choice == ReaderChoice::gds ? GdsFallback::refused : GdsFallback::allowed;

@@ -11,6 +11,8 @@
 #include "convert/cast.hpp"
 #include "convert/position_digest.hpp"
 #include "convert/runs.hpp"
+#include "exec/device_digest.hpp"
+#include "exec/parameter_store.hpp"
 #include "exec/piece_digest.hpp"
 #include "mapping/parameters.hpp"
 #include "mapping/tiling.hpp"
@@ -176,21 +178,36 @@ std::vector<std::uint64_t> expected_digests(Catalog const& catalog, std::span<Pa
     return digests;
 }
 
+/// Calls @p visit(index of the parameter, tensor, part) for every part that this rank holds.
+template <class Visit>
+void for_each_held_part(ParameterStore const& store, Plan const& plan, std::span<Parameter const> parameters,
+                        Visit const& visit) {
+    std::map<std::string, std::size_t> index_of;  // parameters are in natural order, tensors by priority first
+    for (std::size_t i = 0; i < store.size(); ++i) { index_of.emplace(store[i].info->name, i); }
+    for (std::size_t index = 0; index < parameters.size(); ++index) {
+        auto const& parameter = parameters[index];
+        if (!is_held(parameter.placement, plan.mesh, plan.rank)) { continue; }
+        auto const tensor = store[index_of.at(parameter.name)];
+        Tiling const tiling(tensor.info->placement, tensor.info->global_shape, plan.mesh);
+        for (auto const& part : held_parts(*tensor.info, tiling, plan.mesh, plan.rank)) { visit(index, tensor, part); }
+    }
+}
+
 /// What this rank holds of each parameter; 0 for those of other stages.
 std::vector<std::uint64_t> held_digests(ParameterStore const& store, Plan const& plan,
                                         std::span<Parameter const> parameters) {
-    std::map<std::string, std::size_t> index_of;  // parameters are in natural order, tensors by priority first
-    for (std::size_t i = 0; i < store.size(); ++i) { index_of.emplace(store[i].info->name, i); }
-    std::vector<std::uint64_t> digests;
-    for (auto const& parameter : parameters) {
-        digests.push_back(0);
-        if (!is_held(parameter.placement, plan.mesh, plan.rank)) { continue; }
-        auto const tensor = store.on_host(index_of.at(parameter.name));
-        Tiling const tiling(tensor.info->placement, tensor.info->global_shape, plan.mesh);
-        for (auto const& part : held_parts(*tensor.info, tiling, plan.mesh, plan.rank)) {
-            digests.back() += digest_part(part, tensor.info->dtype, tensor.bytes);
-        }
+    if (store.device() == Device::cuda) {
+        DeviceDigests digests;
+        for_each_held_part(store, plan, parameters,
+                           [&](std::size_t index, HeldTensor const& tensor, HeldPart const& part) {
+                               digests.add(part, tensor.info->dtype, tensor.bytes, static_cast<std::uint32_t>(index));
+                           });
+        return digests.work_out(*store.data()->accelerator, parameters.size());
     }
+    std::vector<std::uint64_t> digests(parameters.size(), 0);
+    for_each_held_part(store, plan, parameters, [&](std::size_t index, HeldTensor const& tensor, HeldPart const& part) {
+        digests[index] += digest_part(part, tensor.info->dtype, tensor.bytes);
+    });
     return digests;
 }
 

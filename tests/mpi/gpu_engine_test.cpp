@@ -6,10 +6,12 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <shardwise/verify.hpp>
+
 #include "exec/choose_device.hpp"
 #include "support/emulated_accelerator.hpp"
 #include "support/faulty_reader.hpp"
-#include "support/loading.hpp"
+#include "support/loaded.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -178,7 +180,9 @@ TEST(GpuEngine, AGpuThatFailsOnOneRankEndsAllWithItsError) {
             SCOPED_TRACE(fmt::format("after {} pieces of work", works));
             auto const ending = ending_of(plain_way(strategy, [&](Communicator& communicator) {
                 EmulatedGpu gpu = {.uuid = fmt::format("GPU-emulated-{}", communicator.rank())};
-                if (communicator.rank() == failing) { gpu.work_left = std::make_shared<std::atomic<std::int64_t>>(works); }
+                if (communicator.rank() == failing) {
+                    gpu.work_left = std::make_shared<std::atomic<std::int64_t>>(works);
+                }
                 return std::shared_ptr<Accelerator>(make_emulated_accelerator(gpu));
             }));
             EXPECT_EQ(ending.code, Errc::io);
@@ -236,6 +240,42 @@ TEST(GpuEngine, AReadThatFailsEndsAllRanks) {
             EXPECT_EQ(error.code(), Errc::io);
             EXPECT_EQ(error.rank(), 0);
         }
+    }
+}
+
+PlanOptions gpu_options() {
+    auto options = options_for({.tp = world_size()});
+    options.device = Device::cuda;
+    return options;
+}
+
+void verify(Loaded const& loaded, Context& context) {
+    verify_load(loaded.store, loaded.plan, *loaded.catalog, *loaded.architecture, loaded.options, context);
+}
+
+TEST(GpuEngine, WhatAGpuHoldsIsVerifiedThere) {
+    for (auto const& [name, make_gpu] : gpus()) {
+        auto context = make_job({"automatic", 0, TransportChoice::automatic});
+        for (auto const& [model, make] : kModels) {
+            SCOPED_TRACE(fmt::format("{} on {} GPUs", model, name));
+            Loaded const loaded(context, make, gpu_options(), on_gpu({}, make_gpu).backend);
+            EXPECT_EQ(difference(loaded.store, loaded.plan, loaded.model), "");
+            EXPECT_NO_THROW(verify(loaded, context));
+        }
+    }
+}
+
+TEST(GpuEngine, AChangedByteInAGpuIsNoticed) {
+    auto context = make_job({"automatic", 0, TransportChoice::automatic});
+    Loaded const loaded(context, small_llama, gpu_options(), on_gpu({}, &emulated_gpu).backend);
+    auto const victim = *loaded.store.find("model.layers.0.self_attn.o_proj.weight");
+    if (context.rank() == context.size() - 1) { victim.bytes[victim.bytes.size() / 2] ^= std::byte{0x10}; }
+    try {
+        verify(loaded, context);
+        ADD_FAILURE() << "a changed byte was not noticed";
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::io);
+        EXPECT_THAT(error.what(), HasSubstr("model.layers.0.self_attn.o_proj.weight"));
     }
 }
 

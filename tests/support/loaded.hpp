@@ -17,7 +17,9 @@ inline constexpr std::pair<char const*, Maker> kModels[] = {
 
 /// A model on disk, opened, planned and loaded (collective).
 struct Loaded {
-    Loaded(Context& context, Maker make, PlanOptions const& plan_options)
+    /// @param backend makes what the load runs on; none: as the plan says.
+    Loaded(Context& context, Maker make, PlanOptions const& plan_options,
+           std::function<std::unique_ptr<LoadBackend>(Communicator&)> const& backend = {})
         : model(make(shared_folder("small"), plan_options.mesh)), options(plan_options) {
         together(context.communicator(), [&] {
             if (context.rank() == 0) { model.write(); }
@@ -25,7 +27,12 @@ struct Loaded {
         catalog.emplace(Catalog::open(model.catalog().root(), context));
         architecture.emplace(Architecture::for_config(catalog->config_json()));
         plan = make_plan(*catalog, *architecture, options, context.rank(), probe_files(*catalog, context));
-        store = spawn_tp_materialize(plan, context).wait();
+        if (!backend) {
+            store = spawn_tp_materialize(plan, context).wait();
+            return;
+        }
+        Materialization::Engine engine(plan, context, {}, [&] { return backend(context.communicator()); });
+        store = engine.wait();
     }
 
     TestModel model;
