@@ -25,10 +25,17 @@ struct Progress {
     std::uint64_t total_bytes = 0;
 };
 
+/// How the memory of a rank's tensors is taken.
+enum class Allocation : std::uint8_t {
+    arena,    ///< all tensors in one stretch: one call, one handle for other processes
+    tensors,  ///< each for itself, so that each can be given back by itself
+};
+
 struct LoadOptions {
     ReaderChoice reader = ReaderChoice::automatic;
     TransportChoice transport = TransportChoice::automatic;
     std::size_t lanes = 0;  ///< threads that copy, this one included; 0: by the cores this rank may use, at most 4
+    Allocation allocation = Allocation::arena;
     std::optional<int> gpu;  ///< of those visible, with a plan for GPUs; nothing: by the rank's number on its node
     std::function<void(Progress const&)> on_progress;  ///< called now and then from next() and wait()
 };
@@ -80,8 +87,8 @@ struct HeldTensor {
     std::shared_ptr<void const> owner;
 };
 
-/// All tensors of a rank, in plan order, in one arena: on huge pages of the host, or in a GPU's memory. Cheap to copy;
-/// copies share the memory.
+/// All tensors of a rank, in plan order: on huge pages of the host, or in a GPU's memory. Cheap to copy; copies share
+/// the memory.
 class ParameterStore {
    public:
     struct Data;
@@ -105,7 +112,7 @@ class ParameterStore {
     /// Shardwise's own side of it.
     Data const* data() const noexcept { return data_.get(); }
 
- private:
+   private:
     std::shared_ptr<Data const> data_;
 };
 

@@ -12,6 +12,7 @@
 #include "comm/communicator.hpp"
 #include "device/host_memory.hpp"
 #include "exec/choose_device.hpp"
+#include "exec/handoff.hpp"
 #include "exec/write_rank_files.hpp"
 #include "report/stats.hpp"
 #include "sink/atomic_file.hpp"
@@ -62,6 +63,9 @@ Mesh complete_mesh(Mesh mesh, std::int64_t world) {
 
 /// What works on GPUs only asks for one. Files are written from memory of the host, so --out does not.
 Device wanted_device(Options const& options, Communicator& communicator) {
+    if (options.format == RankFormat::cuda_ipc) {
+        return choose_device(Device::cuda, "--format cuda-ipc", communicator);
+    }
     if (options.device) { return choose_device(options.device, "--device cuda", communicator); }
     if (options.reader == ReaderChoice::gds) { return choose_device(Device::cuda, "--io gds", communicator); }
     if (options.transport == TransportChoice::nccl) {
@@ -144,6 +148,7 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     load_options.reader = options.reader;
     load_options.transport = options.transport;
     load_options.lanes = options.lanes;
+    load_options.allocation = options.allocation;
     load_options.on_progress = [&](Progress const& done) { progress.update(done); };
     auto load = spawn_tp_materialize(plan, context, std::move(load_options));
     auto store = load.wait();
@@ -202,6 +207,7 @@ void LoadRun::run() {
     }
     stats.total_seconds = whole.take();
     report();
+    if (options.format == RankFormat::cuda_ipc) { hold_handoff(options.out, context.communicator()); }
 }
 
 }  // namespace

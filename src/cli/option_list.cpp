@@ -85,7 +85,11 @@ po::options_description load_options() {
          kDeadlineHelp)
         ("out", text_of("DIR"),
          "write one file a rank and a manifest into this folder (default: fill memory, report, end)")
-        ("format", text_of("safetensors|hdf5", "safetensors"), "of the files in --out")
+        ("format", text_of("safetensors|hdf5|cuda-ipc", "safetensors"),
+         "of the files in --out; cuda-ipc: handles of the tensors in the GPUs' memory, which the job holds until "
+         "shardwise.json is removed or it gets SIGTERM")
+        ("allocation", text_of("arena|tensors", "arena"),
+         "arena: a rank's tensors in one stretch of memory; tensors: each for itself")
         ("verify", po::bool_switch(), "read the checkpoint a second time and compare digests with what the ranks hold")
         ("stats", text_of("FILE"), "write the figures of all ranks to this file as JSON")
         ("progress", text_of("auto|always|never", "auto"), "auto: a bar on a terminal, lines elsewhere; always: a bar");

@@ -220,6 +220,14 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     } catch (Error const& error) { throw error.while_("--staging"); }
 }
 
+/// One handle stands for all tensors of a rank, in the memory of its GPU.
+void check_handoff(Options const& options) {
+    if (options.format != RankFormat::cuda_ipc) { return; }
+    if (options.out.empty()) { refuse("--format cuda-ipc needs --out DIR: where others are to find the handles"); }
+    if (options.device == Device::host) { refuse("--format cuda-ipc hands on memory of GPUs, --device host has none"); }
+    if (options.allocation != Allocation::arena) { refuse("--format cuda-ipc hands on one arena: --allocation arena"); }
+}
+
 void read_load_values(Options& options, po::variables_map const& values) {
     options.reader = choose<ReaderChoice>(values, "io",
                                           {{"auto", ReaderChoice::automatic},
@@ -233,11 +241,15 @@ void read_load_values(Options& options, po::variables_map const& values) {
          {"shm", TransportChoice::shm},
          {"mpi", TransportChoice::mpi},
          {"nccl", TransportChoice::nccl}});
+    options.allocation =
+        choose<Allocation>(values, "allocation", {{"arena", Allocation::arena}, {"tensors", Allocation::tensors}});
     options.lanes = values["lanes"].as<std::size_t>();
     options.deadline_seconds = at_least_one(values, "deadline");
     options.out = text(values, "out");
-    options.format =
-        choose<RankFormat>(values, "format", {{"safetensors", RankFormat::safetensors}, {"hdf5", RankFormat::hdf5}});
+    options.format = choose<RankFormat>(
+        values, "format",
+        {{"safetensors", RankFormat::safetensors}, {"hdf5", RankFormat::hdf5}, {"cuda-ipc", RankFormat::cuda_ipc}});
+    check_handoff(options);
     options.verify = values["verify"].as<bool>();
     options.stats = text(values, "stats");
     options.progress = choose<ProgressMode>(

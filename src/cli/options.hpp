@@ -35,6 +35,7 @@ struct Options {
 
     ReaderChoice reader = ReaderChoice::automatic;
     TransportChoice transport = TransportChoice::automatic;
+    Allocation allocation = Allocation::arena;
     std::size_t lanes = 0;
     std::int64_t deadline_seconds = 300;
 

@@ -3,11 +3,13 @@
 /// stand in convert/.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -59,8 +61,17 @@ class MemoryAccount {
     std::atomic<std::uint64_t> peak_ = 0;
 };
 
-/// Every allocation begins at a multiple of this: what GPUDirect Storage reads without cutting requests up.
+/// What GPUDirect Storage reads without cutting requests up begins at a multiple of this.
 inline constexpr std::uint64_t kDevicePage = 64ULL << 10U;
+
+/// Every allocation begins at a multiple of this, without room being spent on it.
+inline constexpr std::uint64_t kDeviceAlignment = 256;
+
+/// What other processes share is whole pages of this size, into which smaller allocations are put together.
+inline constexpr std::uint64_t kSharedPage = 2ULL << 20U;
+
+/// What another process opens an allocation with (a cudaIpcMemHandle_t).
+using MemoryHandle = std::array<std::byte, 64>;
 
 /// One GPU. It must outlive its streams; memory outlives it. Any thread.
 class Accelerator {
@@ -78,7 +89,16 @@ class Accelerator {
 
     /// Memory of its own.
     /// @throws Error memory with the size.
-    virtual Memory allocate(std::uint64_t size_bytes) = 0;
+    virtual Memory allocate(std::uint64_t size_bytes, std::uint64_t alignment = kDevicePage) = 0;
+
+    /// Lets other processes on this machine open @p memory, which allocate() made with kDeviceAlignment and whole
+    /// kSharedPages, for as long as this process keeps it.
+    /// @throws Error unavailable where that is not possible.
+    virtual MemoryHandle share(Memory const& memory) = 0;
+
+    /// Memory that another process shares; the same GPU must be this one.
+    /// @throws Error unavailable when that process is gone, or the system refuses.
+    virtual Memory open(MemoryHandle const& handle, std::uint64_t size_bytes) = 0;
 
     /// Memory of the host that it can reach at full speed, on its NUMA node where that is known.
     /// @throws Error memory with the size.
@@ -101,6 +121,9 @@ struct VisibleGpus {
 
 /// Asks for the driver and its GPUs; cheap where there is no driver.
 VisibleGpus visible_gpus();
+
+/// Which of the visible GPUs has that UUID; nothing if none does.
+std::optional<int> find_gpu(std::string const& uuid);
 
 /// GPU @p index of those visible.
 /// @throws Error unavailable when it does not answer, or this build has no GPU back ends (naming the CMake option).

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cctype>
 #include <deque>
 #include <fstream>
@@ -162,9 +163,9 @@ class CudaAccelerator final : public Accelerator {
         return free;
     }
 
-    Memory allocate(std::uint64_t size_bytes) override {
+    Memory allocate(std::uint64_t size_bytes, std::uint64_t alignment) override {
         if (size_bytes == 0) { return {}; }
-        auto const padded = size_bytes + kDevicePage;  // cudaMalloc promises 256 bytes only
+        auto const padded = size_bytes + (alignment > kDeviceAlignment ? alignment : 0);
         void* address = nullptr;
         check_cuda(cudaMalloc(&address, padded), fmt::format("{}: allocate {}", name_, format_bytes(size_bytes)));
         account_->add(padded);
@@ -172,8 +173,31 @@ class CudaAccelerator final : public Accelerator {
             cudaFree(memory);
             account->remove(padded);
         });
-        auto const begin = align_up(reinterpret_cast<std::uintptr_t>(address), kDevicePage);
+        auto const begin = align_up(reinterpret_cast<std::uintptr_t>(address), alignment);
         return {{reinterpret_cast<std::byte*>(begin), size_bytes}, std::move(owner)};
+    }
+
+    MemoryHandle share(Memory const& memory) override {
+        static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(MemoryHandle));
+        cudaIpcMemHandle_t handle = {};
+        auto const code = cudaIpcGetMemHandle(&handle, memory.bytes().data());
+        if (code != cudaSuccess) {
+            throw Error(Errc::unavailable, fmt::format("{}: memory cannot be shared between processes: {}", name_,
+                                                       cudaGetErrorString(code)));
+        }
+        return std::bit_cast<MemoryHandle>(handle);
+    }
+
+    Memory open(MemoryHandle const& handle, std::uint64_t size_bytes) override {
+        void* address = nullptr;
+        auto const code =
+            cudaIpcOpenMemHandle(&address, std::bit_cast<cudaIpcMemHandle_t>(handle), cudaIpcMemLazyEnablePeerAccess);
+        if (code != cudaSuccess) {
+            throw Error(Errc::unavailable, fmt::format("{}: memory of another process cannot be opened: {}", name_,
+                                                       cudaGetErrorString(code)));
+        }
+        return {{static_cast<std::byte*>(address), size_bytes},
+                std::shared_ptr<void>(address, [](void* memory) { cudaIpcCloseMemHandle(memory); })};
     }
 
     Memory allocate_pinned(std::uint64_t size_bytes) override {
@@ -212,6 +236,16 @@ VisibleGpus visible_gpus() {
     if (code != cudaSuccess) { return {0, fmt::format("no GPU can be used: {}", cudaGetErrorString(code))}; }
     if (count == 0) { return {0, "no GPU is visible to this process"}; }
     return {count, {}};
+}
+
+std::optional<int> find_gpu(std::string const& uuid) {
+    auto const count = visible_gpus().count;
+    for (int index = 0; index < count; ++index) {
+        cudaDeviceProp properties = {};
+        check_cuda(cudaGetDeviceProperties(&properties, index), fmt::format("GPU {}", index));
+        if (uuid_text(properties.uuid) == uuid) { return index; }
+    }
+    return std::nullopt;
 }
 
 std::unique_ptr<Accelerator> open_gpu(int index) {

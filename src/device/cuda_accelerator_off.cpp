@@ -13,6 +13,10 @@ VisibleGpus visible_gpus() {
     return {0, kObstacle};
 }
 
+std::optional<int> find_gpu(std::string const&) {
+    return std::nullopt;
+}
+
 std::unique_ptr<Accelerator> open_gpu(int) {
     throw Error(Errc::unavailable, kObstacle);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -76,6 +77,15 @@ HostMemory::~HostMemory() {
 Memory make_host_memory(std::uint64_t size_bytes) {
     auto const memory = std::make_shared<HostMemory>(size_bytes);
     return {memory->bytes(), memory};
+}
+
+Memory make_host_tensor_memory(std::uint64_t size_bytes, std::uint64_t alignment) {
+    if (size_bytes == 0 || size_bytes >= kHugePage) { return make_host_memory(size_bytes); }
+    auto* const begin = static_cast<std::byte*>(std::aligned_alloc(alignment, align_up(size_bytes, alignment)));
+    if (begin == nullptr) {
+        throw Error(Errc::memory, fmt::format("cannot take {} of memory", format_bytes(size_bytes)));
+    }
+    return {{begin, size_bytes}, std::shared_ptr<void>(begin, [](void* memory) { std::free(memory); })};
 }
 
 std::uint64_t available_memory_bytes() {

@@ -28,4 +28,7 @@ class Memory {
 /// @throws Error memory with the size when the system refuses.
 Memory make_host_memory(std::uint64_t size_bytes);
 
+/// The same for one of many tensors: a small one does not take a huge page for itself.
+Memory make_host_tensor_memory(std::uint64_t size_bytes, std::uint64_t alignment);
+
 }  // namespace shardwise

@@ -13,13 +13,18 @@
 namespace shardwise {
 namespace {
 
-std::shared_ptr<ParameterStore::Data> make_store(Plan const& plan, LoadBackend& backend) {
+std::shared_ptr<ParameterStore::Data> make_store(Plan const& plan, Allocation allocation, LoadBackend& backend) {
     auto store = std::make_shared<ParameterStore::Data>();
     store->tensors = plan.tensors;
-    store->arena = backend.allocate_tensors(plan.store_bytes);
     store->accelerator = backend.accelerator();
+    if (allocation == Allocation::arena) { store->memory.push_back(backend.allocate_arena(plan.store_bytes)); }
     for (auto const& tensor : plan.tensors) {
-        store->spans.push_back(store->arena.bytes().subspan(tensor.store_offset, tensor.size_bytes));
+        if (allocation == Allocation::tensors) {
+            store->memory.push_back(backend.allocate_tensor(tensor.size_bytes));
+            store->spans.push_back(store->memory.back().bytes());
+        } else {
+            store->spans.push_back(store->memory.front().bytes().subspan(tensor.store_offset, tensor.size_bytes));
+        }
     }
     return store;
 }
@@ -76,7 +81,7 @@ void Materialization::Engine::start(MakeBackend const& make_backend, ReaderHook 
 }
 
 void Materialization::Engine::make_parts(ReaderHook const& hook) {
-    store_ = make_store(plan_, *backend_);
+    store_ = make_store(plan_, options_.allocation, *backend_);
     {
         InPhase const phase(clock_, Phase::read);
         scales_ = LoadedScales(plan_);

@@ -87,12 +87,19 @@ ExportReport report_of(CheckpointLayout const& layout, std::string const& out, C
     return report;
 }
 
-/// What this rank holds of every parameter; nothing of those of other stages. The store has them in the order of the
+/// A store's tensors in memory of the host: those held, or copies out of a GPU.
+std::vector<HeldTensor> on_host(ParameterStore const& store) {
+    std::vector<HeldTensor> tensors;
+    for (std::size_t i = 0; i < store.size(); ++i) { tensors.push_back(store.on_host(i)); }
+    return tensors;
+}
+
+/// What this rank holds of every parameter; nothing of those of other stages. @p store has them in the order of the
 /// plan.
-std::vector<std::span<std::byte const>> tensors_of(ParameterStore const& store, Plan const& plan,
+std::vector<std::span<std::byte const>> tensors_of(std::span<HeldTensor const> store, Plan const& plan,
                                                    std::span<Parameter const> parameters) {
     std::map<std::string_view, std::span<std::byte const>> held;
-    for (std::size_t i = 0; i < store.size(); ++i) { held.emplace(store[i].info->name, store[i].bytes); }
+    for (auto const& tensor : store) { held.emplace(tensor.info->name, tensor.bytes); }
     std::vector<std::span<std::byte const>> tensors;
     for (auto const& parameter : parameters) {
         if (!is_held(parameter.placement, plan.mesh, plan.rank)) {
@@ -191,11 +198,13 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     std::optional<ShardPieces> pieces;
     CheckpointLayout layout;
     std::vector<std::vector<Window>> windows;
+    std::vector<HeldTensor> held;
     std::vector<std::span<std::byte const>> tensors;
     together(communicator, [&] {
         auto parameters = map_parameters(catalog, architecture, mapping_options(plan_options));
         pieces.emplace(catalog, std::move(parameters), plan.mesh);
-        tensors = tensors_of(store, plan, pieces->parameters());
+        held = on_host(store);
+        tensors = tensors_of(held, plan, pieces->parameters());
         layout = layout_of(catalog, *pieces, options);
         windows = deal_windows(layout, communicator.size(), gathered_window_bytes(communicator.size()));
     });

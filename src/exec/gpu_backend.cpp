@@ -10,6 +10,7 @@
 #include "exec/load_backend.hpp"
 #include "exec/scales.hpp"
 #include "exec/wave_flow.hpp"
+#include "util/checked.hpp"
 
 namespace shardwise {
 namespace {
@@ -30,14 +31,20 @@ class GpuBackend final : public LoadBackend {
         auto const scales = scale_bytes(plan);
         return {
             {accelerator_->uuid(), accelerator_->describe(),
-             plan.store_bytes + plan.totals.device_staging_bytes + scales,
+             align_up(plan.store_bytes, kSharedPage) + plan.totals.device_staging_bytes + scales,
              accelerator_->free_bytes()},
             {fmt::format("node {}", node), "this node", plan.totals.staging_bytes + 2 * scales,
              available_memory_bytes()},
         };
     }
 
-    Memory allocate_tensors(std::uint64_t size_bytes) override { return accelerator_->allocate(size_bytes); }
+    Memory allocate_arena(std::uint64_t size_bytes) override {
+        auto const memory = accelerator_->allocate(align_up(size_bytes, kSharedPage), kDeviceAlignment);
+        return {memory.bytes().first(size_bytes), memory.owner()};
+    }
+    Memory allocate_tensor(std::uint64_t size_bytes) override {
+        return accelerator_->allocate(size_bytes, kDeviceAlignment);
+    }
     Memory allocate_staging(std::uint64_t size_bytes) override { return accelerator_->allocate(size_bytes); }
 
     std::unique_ptr<Transport> make_transport(Plan const& plan, TransportChoice choice,

@@ -23,7 +23,10 @@ class HostBackend final : public LoadBackend {
                  plan.store_bytes + plan.totals.staging_bytes + scale_bytes(plan), available_memory_bytes()}};
     }
 
-    Memory allocate_tensors(std::uint64_t size_bytes) override { return make_host_memory(size_bytes); }
+    Memory allocate_arena(std::uint64_t size_bytes) override { return make_host_memory(size_bytes); }
+    Memory allocate_tensor(std::uint64_t size_bytes) override {
+        return make_host_tensor_memory(size_bytes, kStoreAlignment);
+    }
     Memory allocate_staging(std::uint64_t size_bytes) override { return make_host_memory(size_bytes); }
 
     std::unique_ptr<Transport> make_transport(Plan const& plan, TransportChoice choice,

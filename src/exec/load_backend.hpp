@@ -38,8 +38,13 @@ class LoadBackend {
     /// What this rank is going to take.
     virtual std::vector<MemoryNeed> memory_needs(Plan const& plan) const = 0;
 
+    /// One stretch for all tensors.
     /// @throws Error memory.
-    virtual Memory allocate_tensors(std::uint64_t size_bytes) = 0;
+    virtual Memory allocate_arena(std::uint64_t size_bytes) = 0;
+
+    /// Memory of one tensor among many.
+    /// @throws Error memory.
+    virtual Memory allocate_tensor(std::uint64_t size_bytes) = 0;
 
     /// Memory that readers fill, the placer takes from, and messages lie in.
     /// @throws Error memory.

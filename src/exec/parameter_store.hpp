@@ -14,7 +14,7 @@ namespace shardwise {
 
 struct ParameterStore::Data {
     std::vector<PlannedTensor> tensors;
-    Memory arena;
+    std::vector<Memory> memory;  ///< one arena, or one stretch a tensor
     std::vector<std::span<std::byte>> spans;  ///< by tensor
     std::shared_ptr<Accelerator> accelerator;  ///< whose memory it is; null: the host's
 };

@@ -4,11 +4,28 @@
 #include <optional>
 
 #include "comm/communicator.hpp"
+#include "exec/handoff.hpp"
 #include "sink/manifest.hpp"
 
 namespace shardwise {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+PendingFile write_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path, RankFormat format) {
+    switch (format) {
+        case RankFormat::safetensors:
+            break;
+        case RankFormat::hdf5:
+            return write_hdf5_rank_file(store, plan, path);
+        case RankFormat::cuda_ipc:
+            return pending_text(path, to_json(handoff_of(store, plan)));
+    }
+    return write_safetensors_rank_file(store, plan, path);
+}
+
+}  // namespace
 
 std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Context& context,
                                std::string const& folder, RankFormat format, LoadSource const& source) {
@@ -18,8 +35,7 @@ std::uint64_t write_rank_files(ParameterStore const& store, Plan const& plan, Co
     std::uint64_t written = 0;
     std::string manifest;
     together(communicator, [&] {
-        file.emplace(format == RankFormat::hdf5 ? write_hdf5_rank_file(store, plan, path)
-                                                : write_safetensors_rank_file(store, plan, path));
+        file.emplace(write_rank_file(store, plan, path, format));
         file->make_durable();
         written = fs::file_size(file->temporary_path());
         if (communicator.rank() != 0) { return; }

@@ -125,7 +125,7 @@ PlannedTensor read_tensor(std::string const& name, JsonReader const& json, Mesh 
 
 RankFormat read_format(JsonReader const& json) {
     auto const name = json.text();
-    for (auto const format : {RankFormat::safetensors, RankFormat::hdf5}) {
+    for (auto const format : kRankFormats) {
         if (name == to_string(format)) { return format; }
     }
     json.refuse(fmt::format("unknown format '{}'", name));

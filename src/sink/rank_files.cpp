@@ -1,11 +1,14 @@
 #include "sink/rank_files.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include <shardwise/error.hpp>
 
 #include "sink/safetensors_writer.hpp"
 
@@ -17,7 +20,17 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kPrefix = "model-rank-";
 
-std::string_view ending(RankFormat format) { return format == RankFormat::hdf5 ? ".h5" : ".safetensors"; }
+std::string_view ending(RankFormat format) {
+    switch (format) {
+        case RankFormat::safetensors:
+            return ".safetensors";
+        case RankFormat::hdf5:
+            return ".h5";
+        case RankFormat::cuda_ipc:
+            return ".cuda-ipc.json";
+    }
+    return {};
+}
 
 Json cut_json(Placement::AxisCut const& cut) {
     Json json = {{"kind", to_string(cut.kind)}, {"dim", cut.dim}};
@@ -45,7 +58,8 @@ bool is_surplus(std::string const& name, Plan const& plan, RankFormat format) {
     auto const [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), rank);
     auto const tail = rest.substr(static_cast<std::size_t>(end - rest.data()));
     bool const is_rank_file =
-        error == std::errc{} && tail.starts_with("-part-") && (tail.ends_with(".safetensors") || tail.ends_with(".h5"));
+        error == std::errc{} && tail.starts_with("-part-") &&
+        std::ranges::any_of(kRankFormats, [&](RankFormat known) { return tail.ends_with(ending(known)); });
     return is_rank_file && (rank >= plan.mesh.world() || name != rank_file_name(rank, format));
 }
 
@@ -57,7 +71,17 @@ void remove_surplus_rank_files(std::string const& folder, Plan const& plan, Rank
     }
 }
 
-char const* to_string(RankFormat format) noexcept { return format == RankFormat::hdf5 ? "hdf5" : "safetensors"; }
+char const* to_string(RankFormat format) noexcept {
+    switch (format) {
+        case RankFormat::safetensors:
+            return "safetensors";
+        case RankFormat::hdf5:
+            return "hdf5";
+        case RankFormat::cuda_ipc:
+            return "cuda-ipc";
+    }
+    return "";
+}
 
 std::string rank_file_name(std::int64_t rank, RankFormat format) {
     return fmt::format("{}{}-part-0{}", kPrefix, rank, ending(format));
@@ -108,6 +132,11 @@ std::string manifest_json(Plan const& plan, RankFormat format, SourceRecord cons
 }
 
 FileHeader read_rank_file(std::string const& path, RankFormat format) {
+    if (format == RankFormat::cuda_ipc) {
+        throw Error(Errc::input, fmt::format("{} tells where tensors lie in a GPU, it holds none; load with --format "
+                                             "safetensors or hdf5 for files of tensors",
+                                             path));
+    }
     return format == RankFormat::hdf5 ? read_hdf5_rank_file(path) : read_file_header(path);
 }
 

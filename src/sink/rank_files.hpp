@@ -2,6 +2,7 @@
 /// One file a rank, and the manifest over all of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,10 +17,16 @@
 
 namespace shardwise {
 
-enum class RankFormat : std::uint8_t { safetensors, hdf5 };
+enum class RankFormat : std::uint8_t {
+    safetensors,
+    hdf5,
+    cuda_ipc,  ///< no tensors, but where they lie in the memory of a GPU: handoff_file.hpp
+};
+inline constexpr std::array kRankFormats = {RankFormat::safetensors, RankFormat::hdf5, RankFormat::cuda_ipc};
 char const* to_string(RankFormat format) noexcept;
 
-/// Name of a rank's file: model-rank-RANK-part-0.safetensors or .h5, the naming of sharded states that engines read.
+/// Name of a rank's file: model-rank-RANK-part-0.safetensors, .h5 or .cuda-ipc.json, the naming of sharded states that
+/// engines read.
 std::string rank_file_name(std::int64_t rank, RankFormat format);
 
 std::string rank_file_path(std::string const& folder, std::int64_t rank, RankFormat format);
@@ -42,8 +49,8 @@ PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, 
 /// @throws Error io; Error input for a dataset that is no tensor; Error unavailable when HDF5 is not built in.
 FileHeader read_hdf5_rank_file(std::string const& path);
 
-/// The tensors of a rank's file of either format.
-/// @throws Error as read_file_header and read_hdf5_rank_file.
+/// The tensors of a rank's file.
+/// @throws Error as read_file_header and read_hdf5_rank_file; Error input for one that holds none.
 FileHeader read_rank_file(std::string const& path, RankFormat format);
 
 /// Notes in a rank file's header that tell whose it is.

@@ -34,6 +34,9 @@ ARGUMENTS = [
     (["--io=gds"], UNAVAILABLE, ["--io gds", "GPU"]),
     (["--transport=nccl"], UNAVAILABLE, ["--transport nccl", "GPU"]),
     (["--device=cuda"], UNAVAILABLE, ["--device cuda", "GPU"]),
+    (["--format=cuda-ipc"], UNAVAILABLE, ["--format cuda-ipc", "GPU"]),
+    (["--format=cuda-ipc", "--device=host"], USAGE, ["--format cuda-ipc", "--device host"]),
+    (["--format=cuda-ipc", "--allocation=tensors"], USAGE, ["--format cuda-ipc", "--allocation arena"]),
 ]
 
 
@@ -44,6 +47,10 @@ def test_wrong_arguments_of_load_are_refused_by_all_ranks(shardwise, tiny, tmp_p
     result = load(shardwise, tiny, f"--out={tmp_path / 'out'}", *arguments)
     assert_refused(result, status, words)
     assert_nothing_under_a_final_name(tmp_path / "out")
+
+
+def test_handles_need_a_folder_for_others_to_find_them(shardwise, tiny):
+    assert_refused(load(shardwise, tiny, "--format=cuda-ipc"), USAGE, ["--format cuda-ipc needs --out"])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@
 #include <shardwise/verify.hpp>
 
 #include "exec/choose_device.hpp"
+#include "exec/parameter_store.hpp"
 #include "support/emulated_accelerator.hpp"
 #include "support/faulty_reader.hpp"
 #include "support/loaded.hpp"
+#include "util/checked.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -145,6 +147,26 @@ TEST(GpuEngine, TensorsComeInPlanOrderEachComplete) {
     }
 }
 
+TEST(GpuEngine, EachTensorCanHaveMemoryOfItsOwn) {
+    for (auto const& [name, make_gpu] : gpus()) {
+        for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
+            auto way = plain_way(strategy, make_gpu);
+            way.allocation = Allocation::tensors;
+            auto context = make_job(way.network);
+            auto const& model = model_on_disk(context.size());
+            auto const plan = plan_for(model, way, context);
+            auto load = start(plan, way, context);
+            auto const store = load.wait();
+            EXPECT_EQ(difference(store, plan, model), "");
+            ASSERT_EQ(store.data()->memory.size(), plan.tensors.size());
+            for (std::size_t i = 0; i < store.size(); ++i) {
+                EXPECT_EQ(reinterpret_cast<std::uintptr_t>(store[i].bytes.data()) % kStoreAlignment, 0U);
+                EXPECT_EQ(store[i].bytes.data(), store.data()->memory[i].bytes().data());
+            }
+        }
+    }
+}
+
 /// An error as ranks compare it.
 struct Ending {
     Errc code = Errc::usage;
@@ -206,7 +228,9 @@ TEST(GpuEngine, RanksThatShareAGpuShareItsMemory) {
     auto const way = plain_way(StrategyChoice::direct);
     auto context = make_job(way.network);
     auto const plan = plan_for(model_on_disk(context.size()), way, context);
-    auto const room = context.communicator().sum({plan.store_bytes + plan.totals.device_staging_bytes}).front();
+    auto const room = context.communicator()
+                          .sum({align_up(plan.store_bytes, kSharedPage) + plan.totals.device_staging_bytes})
+                          .front();
     for (auto const is_enough : {true, false}) {
         auto const shared = plain_way(StrategyChoice::direct, [&](Communicator&) {
             return std::shared_ptr<Accelerator>(

@@ -21,7 +21,7 @@ namespace {
 constexpr int kFreshByte = 0xA5;
 
 class EmulatedStream final : public Stream {
- public:
+   public:
     explicit EmulatedStream(std::shared_ptr<std::atomic<std::int64_t>> work_left)
         : work_left_(std::move(work_left)), worker_([this](std::stop_token const& stop) { go(stop); }) {}
 
@@ -55,7 +55,7 @@ class EmulatedStream final : public Stream {
         changed_.notify_all();
     }
 
- private:
+   private:
     void go(std::stop_token const& stop) {
         std::unique_lock lock(mutex_);
         for (;;) {
@@ -83,14 +83,14 @@ class EmulatedStream final : public Stream {
 };
 
 class EmulatedAccelerator final : public Accelerator {
- public:
+   public:
     explicit EmulatedAccelerator(EmulatedGpu gpu) : gpu_(std::move(gpu)) {}
 
     std::string describe() const override { return "GPU emulated"; }
     std::string uuid() const override { return gpu_.uuid; }
     std::uint64_t free_bytes() const override { return gpu_.memory_bytes - account_->used(); }
 
-    Memory allocate(std::uint64_t size_bytes) override {
+    Memory allocate(std::uint64_t size_bytes, std::uint64_t) override {
         if (size_bytes == 0) { return {}; }
         if (size_bytes > free_bytes()) {
             throw Error(Errc::memory,
@@ -104,12 +104,25 @@ class EmulatedAccelerator final : public Accelerator {
         return {memory.bytes(), owner};
     }
 
+    /// Opened by this process only: the handle is an address.
+    MemoryHandle share(Memory const& memory) override {
+        MemoryHandle handle = {};
+        auto const address = memory.bytes().data();
+        std::memcpy(handle.data(), &address, sizeof(address));
+        return handle;
+    }
+    Memory open(MemoryHandle const& handle, std::uint64_t size_bytes) override {
+        std::byte* address = nullptr;
+        std::memcpy(&address, handle.data(), sizeof(address));
+        return {{address, size_bytes}, nullptr};
+    }
+
     Memory allocate_pinned(std::uint64_t size_bytes) override { return size_bytes == 0 ? Memory{} : make(size_bytes); }
     std::unique_ptr<Stream> make_stream() override { return std::make_unique<EmulatedStream>(gpu_.work_left); }
     void attach_thread() override {}
     std::uint64_t peak_bytes() const noexcept override { return account_->peak(); }
 
- private:
+   private:
     static Memory make(std::uint64_t size_bytes) {
         auto const padded = align_up(size_bytes, kDevicePage);
         std::shared_ptr<void> owner(std::aligned_alloc(kDevicePage, padded), &std::free);

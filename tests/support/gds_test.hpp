@@ -28,7 +28,7 @@ namespace shardwise::test {
 /// An emulated GPU that tells the stand-in which threads it was given, and complains about memory that is given back
 /// while it is registered.
 class WatchedAccelerator final : public Accelerator {
- public:
+   public:
     explicit WatchedAccelerator(FakeCufile& fake, EmulatedGpu gpu = {})
         : fake_(fake), gpu_(make_emulated_accelerator(std::move(gpu))) {}
 
@@ -36,8 +36,13 @@ class WatchedAccelerator final : public Accelerator {
     std::string uuid() const override { return gpu_->uuid(); }
     std::uint64_t free_bytes() const override { return gpu_->free_bytes(); }
 
-    Memory allocate(std::uint64_t size_bytes) override {
-        auto memory = gpu_->allocate(size_bytes);
+    MemoryHandle share(Memory const& memory) override { return gpu_->share(memory); }
+    Memory open(MemoryHandle const& handle, std::uint64_t size_bytes) override {
+        return gpu_->open(handle, size_bytes);
+    }
+
+    Memory allocate(std::uint64_t size_bytes, std::uint64_t alignment = kDevicePage) override {
+        auto memory = gpu_->allocate(size_bytes, alignment);
         auto const* const base = memory.bytes().data();
         std::shared_ptr<void const> owner(nullptr, [this, base, inner = memory.owner()](void const*) {
             if (fake_.has_registered(base)) { ADD_FAILURE() << "memory was given back while it was registered"; }
@@ -56,7 +61,7 @@ class WatchedAccelerator final : public Accelerator {
     /// Calls of allocate_pinned().
     int pinned() const noexcept { return pinned_; }
 
- private:
+   private:
     FakeCufile& fake_;
     std::unique_ptr<Accelerator> gpu_;
     std::atomic<int> pinned_ = 0;
@@ -79,7 +84,7 @@ inline bool allows_direct(std::string const& folder) {
 
 /// A stand-in as just loaded, and an environment without a word about cuFile.
 class GdsTest : public testing::Test {
- protected:
+   protected:
     explicit GdsTest(std::string const& library = SHARDWISE_FAKE_CUFILE)
         : library_(library), fake_(*library_.get<GetFakeCufile>(kGetFakeCufile)()) {
         fake_.reset();

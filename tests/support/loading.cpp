@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 /// Folders that this process made.
 class Folders {
- public:
+   public:
     ~Folders() {
         for (auto const& folder : made_) {
             std::error_code ignored;
@@ -33,7 +33,7 @@ class Folders {
         return path;
     }
 
- private:
+   private:
     std::vector<std::string> made_;
 };
 
@@ -143,6 +143,7 @@ Materialization start(Plan const& plan, Way const& way, Context& context, Reader
     options.reader = way.storage.choice;
     options.transport = way.network.choice;
     options.lanes = way.lanes;
+    options.allocation = way.allocation;
     auto const make_backend = [&] {
         return way.backend ? way.backend(context.communicator()) : make_host_backend(context.communicator());
     };

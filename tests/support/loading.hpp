@@ -40,6 +40,7 @@ struct Way {
     std::uint64_t staging_bytes = 1ULL << 20U;
     Mesh mesh = {};  ///< of one rank: all ranks are tp ranks
     std::size_t lanes = 0;
+    Allocation allocation = Allocation::arena;
     Device device = Device::host;
     /// Makes what the load runs on; none: the host's
     std::function<std::unique_ptr<LoadBackend>(Communicator&)> backend = {};

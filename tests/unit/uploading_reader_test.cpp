@@ -27,7 +27,7 @@ std::string pattern(std::uint64_t size, unsigned seed) {
 
 /// Hands results on one poll later, the last one first, and counts how many requests it holds.
 class LateReader final : public Reader {
- public:
+   public:
     LateReader(std::unique_ptr<Reader> inner, std::size_t& most_under_way)
         : inner_(std::move(inner)), most_under_way_(most_under_way) {}
 
@@ -45,7 +45,7 @@ class LateReader final : public Reader {
     }
     ReadCounters counters() const noexcept override { return inner_->counters(); }
 
- private:
+   private:
     std::unique_ptr<Reader> inner_;
     std::size_t& most_under_way_;
     std::size_t under_way_ = 0;
@@ -53,7 +53,7 @@ class LateReader final : public Reader {
 };
 
 class UploadingReaderTest : public testing::Test {
- protected:
+   protected:
     static constexpr std::uint64_t kBufferBytes = 64ULL << 10U;
 
     void add_file(std::uint64_t size) {
@@ -236,7 +236,11 @@ TEST_F(UploadingReaderTest, KeepsManyCopiesUnderWay) {
         std::string describe() const override { return inner_->describe(); }
         std::string uuid() const override { return inner_->uuid(); }
         std::uint64_t free_bytes() const override { return inner_->free_bytes(); }
-        Memory allocate(std::uint64_t size) override { return inner_->allocate(size); }
+        Memory allocate(std::uint64_t size, std::uint64_t alignment) override {
+            return inner_->allocate(size, alignment);
+        }
+        MemoryHandle share(Memory const& memory) override { return inner_->share(memory); }
+        Memory open(MemoryHandle const& handle, std::uint64_t size) override { return inner_->open(handle, size); }
         Memory allocate_pinned(std::uint64_t size) override { return inner_->allocate_pinned(size); }
         std::unique_ptr<Stream> make_stream() override { return std::make_unique<GatedStream>(6); }
         void attach_thread() override {}
