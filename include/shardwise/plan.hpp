@@ -115,11 +115,13 @@ struct StagedRead {
 };
 
 /// Pieces between this rank's slot, or another's, and a rank's tensors. Sources count from the start of the slot of the
-/// rank that read. On the wire the runs of the blocks follow each other without gaps, in order.
+/// rank that read. On the wire the runs of the blocks follow each other without gaps, in order; in a shared wave the
+/// reader's whole stripe comes as it lies in its slot.
 struct Delivery {
     std::uint32_t peer = 0;  ///< receive: the rank that read; send: the first receiver, of one in each replica
     BlockRange blocks;       ///< into Plan::wave_blocks
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;       ///< of the blocks
+    std::uint64_t wire_bytes = 0;  ///< of the message
 };
 
 /// Bytes that are read once by all ranks of the stages that need them and then exchanged. Every rank has the same
@@ -128,6 +130,8 @@ struct Wave {
     std::vector<StagedRead> reads;
     std::vector<Delivery> receives;  ///< in order of peer; may include this rank itself
     std::vector<Delivery> sends;     ///< in order of first receiver; includes this rank's own if other replicas exist
+    bool is_shared = false;          ///< every rank of the job needs every byte: stripes are broadcast, sends are empty
+    std::uint64_t stripe_bytes = 0;  ///< of a shared wave: from the start of this rank's slot, what all others get
 };
 
 /// The scales that this rank needs of one tensor of them.

@@ -7,14 +7,17 @@
 namespace shardwise {
 
 NcclLibrary::NcclLibrary(std::string name)
-    : library(std::move(name)), get_version(library.get<decltype(get_version)>("ncclGetVersion")),
+    : library(std::move(name)),
+      get_version(library.get<decltype(get_version)>("ncclGetVersion")),
       get_unique_id(library.get<decltype(get_unique_id)>("ncclGetUniqueId")),
       init_rank(library.get<decltype(init_rank)>("ncclCommInitRankConfig")),
       get_async_error(library.get<decltype(get_async_error)>("ncclCommGetAsyncError")),
       abort(library.get<decltype(abort)>("ncclCommAbort")),
       group_start(library.get<decltype(group_start)>("ncclGroupStart")),
-      group_end(library.get<decltype(group_end)>("ncclGroupEnd")), send(library.get<decltype(send)>("ncclSend")),
+      group_end(library.get<decltype(group_end)>("ncclGroupEnd")),
+      send(library.get<decltype(send)>("ncclSend")),
       receive(library.get<decltype(receive)>("ncclRecv")),
+      broadcast(library.get<decltype(broadcast)>("ncclBroadcast")),
       error_text(library.get<decltype(error_text)>("ncclGetErrorString")),
       last_error(library.get<decltype(last_error)>("ncclGetLastError")) {}
 

@@ -27,6 +27,7 @@ struct NcclLibrary {
     decltype(&ncclGroupEnd) group_end;
     decltype(&ncclSend) send;
     decltype(&ncclRecv) receive;
+    decltype(&ncclBroadcast) broadcast;
     decltype(&ncclGetErrorString) error_text;
     decltype(&ncclGetLastError) last_error;
 

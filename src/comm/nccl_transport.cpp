@@ -1,5 +1,6 @@
 #include "comm/nccl_transport.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -112,7 +113,7 @@ class NcclComm {
 
 class NcclTransport final : public Transport {
    public:
-    NcclTransport(NcclComm comm, Stream& stream) : comm_(std::move(comm)), stream_(stream) {}
+    NcclTransport(NcclComm comm, int rank, Stream& stream) : comm_(std::move(comm)), rank_(rank), stream_(stream) {}
 
     std::string name() const override { return "nccl"; }
     bool shares_memory_with(int) const noexcept override { return false; }
@@ -128,9 +129,19 @@ class NcclTransport final : public Transport {
         receives_.push_back({rank, into, id});
     }
 
+    void broadcast(std::span<int const>, std::span<std::byte const> bytes) override {
+        // In place: the root's own buffer is read only.
+        broadcasts_.push_back({rank_, {const_cast<std::byte*>(bytes.data()), bytes.size()}});
+    }
+
+    void receive_broadcast(int rank, std::span<std::byte> into, std::uint64_t id) override {
+        broadcasts_.push_back({rank, into});
+        broadcast_ids_.push_back(id);
+    }
+
     /// One group for the whole exchange, or a rank that sends first would wait for one that does, too.
     void start() override {
-        if (state_ != State::idle || (sends_.empty() && receives_.empty())) { return; }
+        if (state_ != State::idle || is_idle()) { return; }
         auto const& nccl = comm_.nccl();
         auto* const stream = static_cast<cudaStream_t>(stream_.native());
         comm_.check(nccl.group_start(), "begin an exchange");
@@ -140,6 +151,12 @@ class NcclTransport final : public Transport {
         }
         for (auto const& [rank, bytes] : sends_) {
             comm_.check(nccl.send(bytes.data(), bytes.size(), ncclUint8, rank, comm_.get(), stream), "send");
+        }
+        // Collectives must come in the same order on all ranks.
+        std::ranges::sort(broadcasts_, {}, &Broadcast::root);
+        for (auto const& [root, bytes] : broadcasts_) {
+            comm_.check(nccl.broadcast(bytes.data(), bytes.data(), bytes.size(), ncclUint8, root, comm_.get(), stream),
+                        "broadcast");
         }
         comm_.check(nccl.group_end(), "exchange");
         state_ = State::submitting;
@@ -154,12 +171,15 @@ class NcclTransport final : public Transport {
         }
         if (!stream_.has_passed(mark_)) { return; }
         for (auto const& receive : receives_) { received.push_back(receive.id); }
+        received.insert(received.end(), broadcast_ids_.begin(), broadcast_ids_.end());
         receives_.clear();
         sends_.clear();
+        broadcasts_.clear();
+        broadcast_ids_.clear();
         state_ = State::idle;
     }
 
-    bool is_idle() const noexcept override { return sends_.empty() && receives_.empty(); }
+    bool is_idle() const noexcept override { return sends_.empty() && receives_.empty() && broadcasts_.empty(); }
     void abort() noexcept override { comm_.abort(); }
     std::uint64_t staging_bytes() const noexcept override { return 0; }
 
@@ -177,11 +197,19 @@ class NcclTransport final : public Transport {
         std::uint64_t id;
     };
 
+    struct Broadcast {
+        int root;
+        std::span<std::byte> bytes;
+    };
+
     NcclComm comm_;
+    int rank_;
     Stream& stream_;
     State state_ = State::idle;
     std::vector<Send> sends_;
     std::vector<Receive> receives_;
+    std::vector<Broadcast> broadcasts_;
+    std::vector<std::uint64_t> broadcast_ids_;  ///< of those that come from other ranks
     std::uint64_t mark_ = 0;
 };
 
@@ -253,7 +281,7 @@ std::unique_ptr<Transport> make_nccl_transport(Communicator& communicator, Strea
         if (error.rank() >= 0) { communicator.clear_alarm(); }
         throw;
     }
-    return std::make_unique<NcclTransport>(std::move(*comm), stream);
+    return std::make_unique<NcclTransport>(std::move(*comm), communicator.rank(), stream);
 }
 
 }  // namespace shardwise

@@ -43,6 +43,14 @@ class Transport {
     virtual void send(int rank, std::span<std::byte const> bytes) = 0;
     virtual void receive(int rank, std::span<std::byte> into, std::uint64_t id) = 0;
 
+    /// The same for bytes that all ranks get from one: all ranks queue the same broadcasts, and nothing else, before
+    /// start(). Those that share memory with the sender do not call receive_broadcast().
+    /// @param to the ranks that do not.
+    virtual void broadcast(std::span<int const> to, std::span<std::byte const> bytes) {
+        for (auto const rank : to) { send(rank, bytes); }
+    }
+    virtual void receive_broadcast(int rank, std::span<std::byte> into, std::uint64_t id) { receive(rank, into, id); }
+
     /// Lets everything go that was queued; whoever queues calls it before the next poll().
     virtual void start() {}
 

@@ -29,9 +29,10 @@ std::uint64_t message_bytes(Plan const& plan, std::function<bool(int)> const& is
     for (auto const& wave : plan.waves) {
         std::uint64_t in_wave = 0;
         for (auto const& receive : wave.receives) {
-            in_wave += is_message(static_cast<int>(receive.peer)) ? receive.bytes : 0;
+            in_wave += is_message(static_cast<int>(receive.peer)) ? receive.wire_bytes : 0;
         }
-        for (auto const& send : wave.sends) { in_wave += send.bytes; }
+        for (auto const& send : wave.sends) { in_wave += send.wire_bytes; }
+        in_wave += wave.stripe_bytes;
         most = std::max(most, in_wave);
     }
     return most;
@@ -47,6 +48,9 @@ WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communi
       slots_(slots),
       messages_(messages) {
     for (auto const& wave : plan.waves) { missing_reads_.push_back(wave.reads.size()); }
+    for (int rank = 0; rank < communicator.size(); ++rank) {
+        if (needs_messages(rank)) { far_ranks_.push_back(rank); }
+    }
 }
 
 bool WaveFlow::needs_messages(int rank) const noexcept {
@@ -137,10 +141,16 @@ void WaveFlow::start_exchange() {
         auto const& receive = wave.receives[i];
         auto const peer = static_cast<int>(receive.peer);
         if (!needs_messages(peer)) { continue; }
-        incoming_[i] = room.first(receive.bytes);
-        transport_.receive(peer, room.first(receive.bytes), i);
-        room = room.subspan(receive.bytes);
+        auto const into = room.first(receive.wire_bytes);
+        room = room.subspan(receive.wire_bytes);
+        incoming_[i] = into;
+        if (wave.is_shared) {
+            transport_.receive_broadcast(peer, into, i);
+        } else {
+            transport_.receive(peer, into, i);
+        }
     }
+    if (wave.stripe_bytes > 0) { transport_.broadcast(far_ranks_, slot_of(index).first(wave.stripe_bytes)); }
     send_pieces(wave, slot_of(index), room);
     placer_.finish_packing();
     transport_.start();
@@ -168,9 +178,9 @@ void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, st
                 if (auto const ready = already_packed(blocks, slot)) {
                     packed = *ready;
                 } else {
-                    placer_.pack(blocks, slot, room.first(send.bytes));
-                    packed = room.first(send.bytes);
-                    room = room.subspan(send.bytes);
+                    packed = room.first(send.wire_bytes);
+                    placer_.pack(blocks, slot, room.first(send.wire_bytes));
+                    room = room.subspan(send.wire_bytes);
                 }
             }
             transport_.send(rank, packed);
@@ -190,7 +200,10 @@ bool WaveFlow::exchange() {
     if (!is_exchanging_) { return false; }
     std::vector<std::uint64_t> received;
     transport_.poll(received);
-    for (auto const receive : received) { place_piece(static_cast<std::uint32_t>(receive), incoming_[receive], true); }
+    bool const is_packed = !plan_.waves[agreed_ - 1].is_shared;
+    for (auto const receive : received) {
+        place_piece(static_cast<std::uint32_t>(receive), incoming_[receive], is_packed);
+    }
     if (missing_pieces_ > 0 || !transport_.is_idle()) { return !received.empty(); }
     is_exchanging_ = false;
     ++placed_;

@@ -78,6 +78,7 @@ class WaveFlow {
     Transport& transport_;
     std::span<std::byte> slots_;
     std::span<std::byte> messages_;
+    std::vector<int> far_ranks_;  ///< that messages go to and come from
 
     std::size_t read_ = 0;                              ///< waves whose reads were all submitted
     std::size_t published_ = 0;                         ///< waves whose stripe lies in the outbox

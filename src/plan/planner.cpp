@@ -90,13 +90,14 @@ void fill_totals(Plan& plan) {
         for (auto const& read : wave.reads) { totals.read_bytes += read.range.size_bytes; }
         std::uint64_t in_wave = 0;
         for (auto const& receive : wave.receives) {
-            in_wave += receive.bytes;
+            in_wave += receive.wire_bytes;
             totals.needed_bytes += receive.bytes;
             if (receive.peer == plan.rank) { continue; }
             totals.received_bytes += receive.bytes;
             ++totals.messages;
         }
-        for (auto const& send : wave.sends) { in_wave += send.bytes; }
+        for (auto const& send : wave.sends) { in_wave += send.wire_bytes; }
+        in_wave += wave.stripe_bytes;
         message_bytes = std::max(message_bytes, in_wave);
     }
     auto const slots = plan.slot_count * plan.slot_bytes;
@@ -199,29 +200,56 @@ struct Reading {
     std::vector<ReadGroup> groups;
 };
 
+std::vector<Strategy> choose_strategies(Plan& plan, Catalog const& catalog, Demand const& demand,
+                                        StrategyChoice choice) {
+    std::vector<Strategy> strategies;
+    auto const stage_ranks = plan.mesh.world() / plan.mesh.pp;
+    for (auto const& use : demand.uses()) {
+        auto const& stored = catalog.tensors()[use.source];
+        strategies.push_back(choose_strategy(use, {.choice = choice,
+                                                   .ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks,
+                                                   .is_cached = plan.facts[stored.file].is_cached(),
+                                                   .cuts_units = cuts_units(use, stored),
+                                                   .device = plan.device}));
+        count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
+    }
+    return strategies;
+}
+
+/// Waves of what all ranks of the job need whole are broadcast. Small tensors among cut ones do not go there: taken out
+/// of the stretch that they lie in, they would have to be read for themselves.
+std::vector<bool> choose_broadcasts(Plan const& plan, Demand const& demand, std::span<Strategy const> strategies) {
+    constexpr std::uint64_t kLeastBroadcast = 1ULL << 20U;
+    bool const is_nothing_cut = std::ranges::find(strategies, Strategy::cooperative) == strategies.end();
+    std::vector<bool> broadcasts;
+    for (std::size_t i = 0; i < strategies.size(); ++i) {
+        auto const& use = demand.uses()[i];
+        bool const is_for_all = static_cast<std::int64_t>(use.stages.size()) == plan.mesh.pp;
+        bool const pays = is_nothing_cut || use.needed.size() >= kLeastBroadcast;
+        broadcasts.push_back(strategies[i] == Strategy::shared && is_for_all && pays);
+    }
+    return broadcasts;
+}
+
 Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand, StrategyChoice choice,
                        StagingBudget const& budget) {
     Reading reading;
-    std::map<std::vector<std::int64_t>, WaveBuilder> builders;  // by stages
+    reading.strategies = choose_strategies(plan, catalog, demand, choice);
+    auto const broadcasts = choose_broadcasts(plan, demand, reading.strategies);
+    std::map<std::pair<std::vector<std::int64_t>, bool>, WaveBuilder> builders;  // by stages, broadcasts for themselves
     auto const stage_ranks = plan.mesh.world() / plan.mesh.pp;
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
+        if (reading.strategies[i] == Strategy::direct) { continue; }
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
         auto const ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks;
-        reading.strategies.push_back(choose_strategy(use, {.choice = choice,
-                                                           .ranks = ranks,
-                                                           .is_cached = plan.facts[stored.file].is_cached(),
-                                                           .cuts_units = cuts_units(use, stored),
-                                                           .device = plan.device}));
-        count_strategy(plan.strategy_bytes, reading.strategies.back(), use.needed.size());
-        if (reading.strategies.back() == Strategy::direct) { continue; }
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
         auto const line =
             budget.wave_bytes / static_cast<std::uint64_t>(plan.mesh.world()) * static_cast<std::uint64_t>(ranks);
-        builders.try_emplace(use.stages, WaveLimits{.world = ranks, .wave_bytes = line})
+        builders.try_emplace({use.stages, broadcasts[i]}, WaveLimits{.world = ranks, .wave_bytes = line})
             .first->second.add(i, stored, use.needed);
     }
-    for (auto& [stages, builder] : builders) { reading.groups.push_back({stages, builder.finish(), 0}); }
+    for (auto& [key, builder] : builders) { reading.groups.push_back({key.first, builder.finish(), key.second, 0}); }
     // What several stages need comes first; after that each goes on by itself.
     std::stable_sort(reading.groups.begin(), reading.groups.end(),
                      [](ReadGroup const& a, ReadGroup const& b) { return a.stages.size() > b.stages.size(); });

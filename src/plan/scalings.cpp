@@ -34,8 +34,9 @@ ScaleRange scales_of(CopyBlock const& block, BlockGrid const& grid) {
 /// Calls @p visit for the blocks of deliveries.
 template <class Visit>
 void for_each_block(Plan& plan, std::vector<Delivery> const& deliveries, Visit visit) {
-    for (auto const& [peer, blocks, bytes] : deliveries) {
-        for (auto& block : std::span(plan.wave_blocks).subspan(blocks.first, blocks.count)) { visit(block); }
+    for (auto const& delivery : deliveries) {
+        auto const [first, count] = delivery.blocks;
+        for (auto& block : std::span(plan.wave_blocks).subspan(first, count)) { visit(block); }
     }
 }
 

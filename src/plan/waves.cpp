@@ -42,12 +42,21 @@ std::vector<Delivery> to_deliveries(std::map<std::uint32_t, std::vector<CopyBloc
     std::vector<Delivery> deliveries;
     for (auto& [peer, own] : by_peer) {
         if (own.empty()) { continue; }
-        Delivery delivery{peer, {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())}, 0};
+        Delivery delivery{peer, {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())}};
         for (auto const& block : own) { delivery.bytes += block.bytes(); }
+        delivery.wire_bytes = delivery.bytes;
         std::move(own.begin(), own.end(), std::back_inserter(blocks));
         deliveries.push_back(delivery);
     }
     return deliveries;
+}
+
+/// Bytes of the stripe that @p reader of @p world has of a wave.
+std::uint64_t stripe_bytes_of(WaveShape const& wave, std::size_t wave_index, std::int64_t world, std::int64_t reader) {
+    auto const ranks = static_cast<std::uint64_t>(world);
+    auto const stripe = (static_cast<std::uint64_t>(reader) + ranks - wave_index % ranks) % ranks;
+    auto const begin = std::min(wave.line_bytes, stripe * wave.stripe_bytes);
+    return std::min(wave.stripe_bytes, wave.line_bytes - begin);
 }
 
 std::vector<StagedRead> reads_of(WaveShape const& wave, std::size_t wave_index, std::int64_t world, std::int64_t rank,
@@ -177,10 +186,20 @@ class GroupMember {
         plan_.totals.over_read_bytes -= wanted_bytes;
         wave.receives = to_deliveries(std::move(receives_), plan_.wave_blocks);
         wave.sends = to_deliveries(std::move(sends_), plan_.wave_blocks);
+        if (group_.is_shared) { share(wave, shape, number); }
         return wave;
     }
 
    private:
+      /// All ranks know of all what comes: bytes that one needs, the others need, too.
+      void share(Wave& wave, WaveShape const& shape, std::size_t number) const {
+          wave.is_shared = true;
+          for (auto& receive : wave.receives) {
+              receive.wire_bytes = stripe_bytes_of(shape, number, ranks_, *group_.index(plan_.mesh, receive.peer));
+              if (receive.peer == plan_.rank) { wave.stripe_bytes = receive.wire_bytes; }
+          }
+      }
+
     /// Bytes of the part that this rank reads.
     std::uint64_t add_part(WaveShape const& shape, std::size_t number, WavePart const& part) {
         auto const& use = demand_.uses()[part.use];
@@ -194,6 +213,7 @@ class GroupMember {
                 clip_to_slot(own, part, piece, slot_begin, receives_[static_cast<std::uint32_t>(reading_rank)]);
                 if (reading_rank != plan_.rank) { return; }
                 read_bytes += piece.size();
+                if (group_.is_shared) { return; }
                 for (auto const leader : leaders_) {
                     if (leader == own_leader && plan_.mesh.dp == 1) { continue; }
                     clip_to_slot(leader == own_leader ? own : demand_.blocks_for(use, leader), part, piece, slot_begin,

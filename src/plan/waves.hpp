@@ -69,6 +69,7 @@ class WaveBuilder {
 struct ReadGroup {
     std::vector<std::int64_t> stages;  ///< ascending
     std::vector<WaveShape> shapes;
+    bool is_shared = false;      ///< these are all stages, and every rank needs every byte
     std::size_t first_wave = 0;  ///< among the waves of the plan
 
     std::int64_t ranks(Mesh const& mesh) const noexcept;

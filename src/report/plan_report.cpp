@@ -101,6 +101,7 @@ void add_parts(Json& json, Plan const& plan) {
         }
         entry["receives"] = deliveries_json(wave.receives, plan.wave_blocks);
         entry["sends"] = deliveries_json(wave.sends, plan.wave_blocks);
+        if (wave.is_shared) { entry["broadcast_bytes"] = wave.stripe_bytes; }
         json["waves"].push_back(std::move(entry));
     }
 }

@@ -77,6 +77,41 @@ void exchange_all(MpiCommunicator& world, Accelerator& gpu, Stream& stream, Tran
     }
 }
 
+/// Every rank but the first broadcasts, round after round, all sizes.
+void broadcast_all(MpiCommunicator& world, Accelerator& gpu, Stream& stream, Transport& transport) {
+    auto const memory = gpu.allocate(kRoom * static_cast<std::uint64_t>(world.size()));
+    std::vector<int> others;
+    for (int rank = 0; rank < world.size(); ++rank) {
+        if (rank != world.rank()) { others.push_back(rank); }
+    }
+    for (std::uint64_t which = 0; which < std::size(kSizes); ++which) {
+        if (kSizes[which] == 0) { continue; }
+        auto const room_of = [&](int rank) {
+            return memory.bytes().subspan(static_cast<std::uint64_t>(rank) * kRoom, kSizes[which]);
+        };
+        std::vector<int> roots;
+        for (int root = world.size() - 1; root > 0; --root) {  // in an order that no rank relies on
+            if (root != world.rank()) {
+                transport.receive_broadcast(root, room_of(root), roots.size());
+                roots.push_back(root);
+                continue;
+            }
+            fill(gpu, stream, room_of(root), root, 0, which);
+            transport.broadcast(others, room_of(root));
+        }
+        transport.start();
+        std::vector<std::uint64_t> ids;
+        for (bool is_first = true; !transport.is_idle(); is_first = false) {
+            transport.poll(ids);
+            world.pause(is_first);
+        }
+        ASSERT_EQ(ids.size(), roots.size());
+        for (auto const root : roots) {
+            EXPECT_TRUE(holds(gpu, stream, room_of(root), root, 0, which)) << kSizes[which] << " B of rank " << root;
+        }
+    }
+}
+
 TEST(StagedTransport, MessagesOfAnySizeArriveWhole) {
     auto const world = make_world(0);
     auto const gpu = make_emulated_accelerator();
@@ -88,6 +123,7 @@ TEST(StagedTransport, MessagesOfAnySizeArriveWhole) {
     EXPECT_EQ(transport->name(), "mpi");
     EXPECT_EQ(transport->staging_bytes(), room);
     exchange_all(*world, *gpu, *stream, *transport);
+    broadcast_all(*world, *gpu, *stream, *transport);
 }
 
 TEST(StagedTransport, WhatSeveralRanksGetComesToTheHostOnce) {
@@ -129,6 +165,7 @@ TEST(NcclTransport, MessagesOfAnySizeArriveWhole) {
     auto const transport = make_nccl_transport(*world, *stream);
     EXPECT_EQ(transport->name(), "nccl");
     exchange_all(*world, *gpu, *stream, *transport);
+    broadcast_all(*world, *gpu, *stream, *transport);
     ASSERT_TRUE(world->wait(*world->start_agreement(std::nullopt)).is_ok());
 }
 

@@ -133,6 +133,29 @@ TEST(Transport, MessagesOfAnySizeArriveWholeAndInOrder) {
     }
 }
 
+TEST(Transport, BroadcastsReachAllThatShareNoMemory) {
+    for (auto const& setting : kSettings) {
+        auto const world = make_world(setting.ranks_per_node);
+        auto const transport = make(*world, setting);
+        std::vector<std::vector<std::byte>> rooms(static_cast<std::size_t>(world->size()));
+        std::vector<int> far;
+        for (int peer = 0; peer < world->size(); ++peer) {
+            if (peer == world->rank() || transport->shares_memory_with(peer)) { continue; }
+            far.push_back(peer);
+            auto& room = rooms[static_cast<std::size_t>(peer)];
+            room.resize(70'001);
+            transport->receive_broadcast(peer, room, static_cast<std::uint64_t>(peer));
+        }
+        auto const own = filled(world->rank(), 3, 70'001);
+        transport->broadcast(far, own);
+        transport->start();
+        EXPECT_EQ(drain(*world, *transport).size(), far.size());
+        for (auto const peer : far) {
+            EXPECT_EQ(rooms[static_cast<std::size_t>(peer)], filled(peer, 3, 70'001)) << "of rank " << peer;
+        }
+    }
+}
+
 TEST(Transport, ManySmallMessagesKeepTheirOrder) {
     constexpr std::uint64_t kCount = 500;
     auto const world = make_world();

@@ -132,7 +132,16 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
         auto const blocks = part_of(plan.wave_blocks, delivery.blocks);
         auto const looked_up = packed(blocks, slots[delivery.peer]);
         if (looked_up.size() != delivery.bytes) { contradiction("a receive says another size than its blocks have"); }
-        if (delivery.peer != rank) {
+        if (delivery.peer != rank && sender.waves[index].is_shared) {
+            if (sender.waves[index].stripe_bytes != delivery.wire_bytes) {
+                contradiction("a broadcast is not as long as its receiver takes it for");
+            }
+            for (auto const& block : blocks) {
+                for (auto const& run : runs_of(block)) {
+                    if (run.source + run.bytes > delivery.wire_bytes) { contradiction("a broadcast is too short"); }
+                }
+            }
+        } else if (delivery.peer != rank) {
             auto const* const sent = find_peer(sender.waves[index].sends, first);
             if (sent == nullptr) {
                 contradiction(fmt::format("rank {} waits in wave {} for rank {}, which sends nothing", rank, index,
@@ -149,7 +158,17 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
 
 void check_every_send_is_received(std::span<Plan const> plans, std::size_t rank, std::size_t index) {
     auto const& mesh = plans[rank].mesh;
-    check_order(plans[rank].waves[index].sends);
+    auto const& wave = plans[rank].waves[index];
+    check_order(wave.sends);
+    for (std::size_t other = 0; wave.is_shared && other < plans.size(); ++other) {
+        if (!plans[other].waves[index].is_shared) { contradiction("a wave is shared on some ranks only"); }
+        bool const is_expected =
+            find_peer(plans[other].waves[index].receives, static_cast<std::int64_t>(rank)) != nullptr;
+        if (is_expected != (wave.stripe_bytes > 0)) {
+            contradiction(fmt::format("rank {} does not know what rank {} broadcasts in wave {}", other, rank, index));
+        }
+    }
+    if (wave.is_shared && !wave.sends.empty()) { contradiction("a rank sends what it broadcasts"); }
     for (auto const& send : plans[rank].waves[index].sends) {
         for (std::int64_t replica = 0; replica < mesh.dp; ++replica) {
             auto const receiver = static_cast<std::size_t>(send.peer + replica * mesh.fsdp * mesh.tp);
