@@ -16,6 +16,7 @@
 #include <shardwise/back_ends.hpp>
 #include <shardwise/context.hpp>
 #include <shardwise/plan.hpp>
+#include <shardwise/trace.hpp>
 
 namespace shardwise {
 
@@ -31,10 +32,19 @@ enum class Allocation : std::uint8_t {
     tensors,  ///< each for itself, so that each can be given back by itself
 };
 
+/// How many threads copy where nobody says it: never more than the cores that the rank may use, nor than 4.
+enum class LanePolicy : std::uint8_t {
+    by_bytes,       ///< one for every 16 MiB that the rank holds, however they are spread over files
+    file_adaptive,  ///< one for every 100 MiB of the checkpoint's files, and no more than files
+};
+
 struct LoadOptions {
     ReaderChoice reader = ReaderChoice::automatic;
     TransportChoice transport = TransportChoice::automatic;
-    std::size_t lanes = 0;  ///< threads that copy, this one included; 0: by the cores this rank may use, at most 4
+    std::size_t lanes = 0;  ///< threads that copy, this one included; 0: as the policy says
+    LanePolicy lane_policy = LanePolicy::by_bytes;
+    std::size_t depth = 0;            ///< requests under way with io_uring; 0: 64
+    std::shared_ptr<TraceLog> trace;  ///< gets what this rank does
     Allocation allocation = Allocation::arena;
     std::optional<int> gpu;  ///< of those visible, with a plan for GPUs; nothing: by the rank's number on its node
     std::function<void(Progress const&)> on_progress;  ///< called now and then from next() and wait()
@@ -74,7 +84,10 @@ struct LoadReport {
     std::uint64_t device_peak_bytes = 0;     ///< of the GPU's memory, tensors included, at the most
     std::string device = "host";             ///< or which GPU. Example: "GPU 0 (NVIDIA H100 80GB HBM3)"
     std::string transport;
-    std::size_t lanes = 0;
+    std::size_t lanes = 0;                 ///< threads that copied
+    std::string lanes_reason;              ///< why as many. Example: "by_bytes: 4 at most"
+    double first_tensor_seconds = 0;       ///< until the first tensor was complete on this rank
+    std::vector<double> priority_seconds;  ///< by class: until all of its tensors on this rank were; 0: it has none
     std::vector<ReaderBytes> readers;
     std::vector<FileChoice> files;
     std::vector<std::string> notes;     ///< fallbacks, one sentence each

@@ -150,6 +150,7 @@ struct PlannedTensor {
     Shape global_shape;
     Shape local_shape;
     Placement placement;
+    std::uint32_t priority = 0;      ///< index of its class in PlanOptions::priority; after the last one for the rest
     std::uint64_t store_offset = 0;  ///< in the rank's store, a multiple of kStoreAlignment
     std::uint64_t size_bytes = 0;    ///< of the local shape
     std::uint64_t global_bytes = 0;
@@ -249,7 +250,9 @@ struct PlanOptions {
     bool strict = false;  ///< refuse a checkpoint whose parameters differ from those expected
     std::vector<std::string> include;
     std::vector<std::string> exclude;
-    std::vector<std::string> priority;  ///< shell patterns of names; tensors of an earlier one come first
+    /// Shell patterns of names, or presets: @embedding, @attention, @lm_head, @first-layers, @first-layers=N. Tensors
+    /// of an earlier one come first.
+    std::vector<std::string> priority;
     StrategyChoice strategy = StrategyChoice::automatic;
     std::optional<DType> dtype;  ///< floating-point type of parameters that do not keep theirs; as stored if none
     bool dequantizes = false;    ///< quantized tensors are held as the numbers they stand for

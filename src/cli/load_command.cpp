@@ -15,21 +15,31 @@
 #include "exec/handoff.hpp"
 #include "exec/write_rank_files.hpp"
 #include "report/stats.hpp"
+#include "report/trace_report.hpp"
 #include "sink/atomic_file.hpp"
 
 namespace shardwise::cli {
 namespace {
 
-/// Seconds since the last call, or since it was made.
+/// Seconds since the last call, or since it was made; what took them goes into the log, if there is one.
 class Lap {
    public:
-    double take() {
+    explicit Lap(TraceLog* log = nullptr) : log_(log), noted_(log == nullptr ? 0 : log->now()) {}
+
+    double take(char const* what = "") {
         auto const now = std::chrono::steady_clock::now();
-        return std::chrono::duration<double>(now - std::exchange(since_, now)).count();
+        auto const seconds = std::chrono::duration<double>(now - std::exchange(since_, now)).count();
+        if (log_ != nullptr) {
+            auto const end = log_->now();
+            log_->add({"command", what, std::exchange(noted_, end), end});
+        }
+        return seconds;
     }
 
    private:
     std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+    TraceLog* log_;
+    double noted_;  ///< what the log has goes up to here
 };
 
 /// The mesh of a job of @p world ranks: what was not given follows from it.
@@ -93,6 +103,7 @@ struct LoadRun {
     RankStats stats;
     JobFacts facts;
     std::optional<Architecture> architecture;
+    std::shared_ptr<TraceLog> trace;
 
     void run();
 
@@ -102,12 +113,14 @@ struct LoadRun {
     Plan make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFacts> const& files);
     ParameterStore materialize(Plan const& plan, Lap& lap);
     void report();
+    void write_trace();
 };
 
 /// Whether results can be written is found out before minutes are spent on them.
 void LoadRun::check_outputs() {
     together(context.communicator(), [&] {
         if (!options.stats.empty() && context.rank() == 0) { PendingFile const stats_file(options.stats); }
+        if (!options.trace.empty() && context.rank() == 0) { PendingFile const trace_file(options.trace); }
         if (options.out.empty()) { return; }
         PendingFile const rank_file(rank_file_path(options.out, context.rank(), options.format));
     });
@@ -118,7 +131,7 @@ Catalog LoadRun::open_checkpoint(Lap& lap) {
     warn(context, catalog.warnings());
     stats.checkpoint_bytes = catalog.tensor_bytes();
     facts.checkpoint = catalog.root();
-    stats.open_seconds = lap.take();
+    stats.open_seconds = lap.take("open");
     return catalog;
 }
 
@@ -138,7 +151,7 @@ Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFa
     facts.strategy_bytes = plan.strategy_bytes;
     facts.needed_once_bytes = plan.strategy_bytes.direct + plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;
     stats.needed_bytes = plan.totals.needed_bytes;
-    stats.plan_seconds = lap.take();
+    stats.plan_seconds = lap.take("plan");
     return plan;
 }
 
@@ -148,6 +161,9 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     load_options.reader = options.reader;
     load_options.transport = options.transport;
     load_options.lanes = options.lanes;
+    load_options.lane_policy = options.lane_policy;
+    load_options.depth = options.depth;
+    load_options.trace = trace;
     load_options.allocation = options.allocation;
     load_options.on_progress = [&](Progress const& done) { progress.update(done); };
     auto load = spawn_tp_materialize(plan, context, std::move(load_options));
@@ -155,7 +171,7 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     auto const& report = load.report();
     stats.exchange_seconds = report.seconds.exchange;
     stats.place_seconds = report.seconds.place;
-    stats.read_seconds = lap.take() - report.seconds.exchange - report.seconds.place;
+    stats.read_seconds = lap.take("load") - report.seconds.exchange - report.seconds.place;
     stats.read_bytes = report.read_bytes;
     stats.exchanged_bytes = report.exchanged_bytes;
     stats.stored_bytes = report.placed_bytes;
@@ -164,6 +180,11 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     stats.device_staging_bytes = report.device_staging_bytes;
     stats.device_peak_bytes = report.device_peak_bytes;
     stats.readers = report.readers;
+    stats.lanes = report.lanes;
+    stats.first_tensor_seconds = report.first_tensor_seconds;
+    stats.priority_seconds = report.priority_seconds;
+    facts.lanes_reason = report.lanes_reason;
+    facts.priority = options.plan.priority;
     facts.transport = report.transport;
     facts.device = to_string(plan.device);
     facts.device_name = report.device;
@@ -186,27 +207,46 @@ void LoadRun::report() {
     });
 }
 
+/// Rank after rank, so that rank 0 holds one rank's events and the text.
+void LoadRun::write_trace() {
+    if (!trace) { return; }
+    auto& communicator = context.communicator();
+    TraceText text;
+    for (int rank = 0; rank < context.size(); ++rank) {
+        auto own =
+            rank == context.rank() ? encode(RankTrace{trace->events(), trace->left_out()}) : std::vector<std::byte>{};
+        auto const message = communicator.broadcast(std::move(own), rank);
+        if (context.rank() == 0) { text.add_rank(rank, decode_rank_trace(message)); }
+    }
+    together(communicator, [&] {
+        if (context.rank() == 0) { write_file_atomically(options.trace, text.finish()); }
+    });
+}
+
 void LoadRun::run() {
     facts.io = to_word(options.reader);
     check_outputs();
+    // All ranks come here from one agreement: their clocks begin together.
+    if (!options.trace.empty()) { trace = std::make_shared<TraceLog>(); }
     Lap whole;
-    Lap lap;
+    Lap lap(trace.get());
     auto const catalog = open_checkpoint(lap);
     auto const files = probe_files(catalog, context);
-    stats.open_seconds += lap.take();
+    stats.open_seconds += lap.take("look at files");
     auto const plan = make_own_plan(catalog, lap, files);
     auto const store = materialize(plan, lap);
     if (options.verify) {
         verify_load(store, plan, catalog, *architecture, options.plan, context);
-        stats.verify_seconds = lap.take();
+        stats.verify_seconds = lap.take("verify");
     }
     if (!options.out.empty()) {
         stats.written_bytes = write_rank_files(store, plan, context, options.out, options.format,
                                                {catalog, *architecture, options.plan});
-        stats.write_seconds = lap.take();
+        stats.write_seconds = lap.take("write");
     }
     stats.total_seconds = whole.take();
     report();
+    write_trace();
     if (options.format == RankFormat::cuda_ipc) { hold_handoff(options.out, context.communicator()); }
 }
 
@@ -224,6 +264,8 @@ Options parse_load_options(std::vector<std::string> const& arguments, std::vecto
     return options;
 }
 
-void run_load(Options const& options, Context& context) { LoadRun{options, context, {}, {}, {}}.run(); }
+void run_load(Options const& options, Context& context) {
+    LoadRun{options, context, {}, {}, {}, {}}.run();
+}
 
 }  // namespace shardwise::cli

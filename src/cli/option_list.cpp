@@ -54,7 +54,9 @@ po::options_description mapping_options() {
         ("strict-divisible", po::bool_switch(), "refuse cuts that leave ranks parts of different sizes")
         ("include", patterns(), "only parameters whose name fits this shell pattern (may be repeated)")
         ("exclude", patterns(), "no parameters whose name fits this one (may be repeated)")
-        ("priority", patterns(), "these come first, in the order given (may be repeated)");
+        ("priority", patterns(),
+         "these come first, in the order given (may be repeated); presets: @embedding, @attention, @lm_head, "
+         "@first-layers, @first-layers=N");
     return group;
 }
 
@@ -79,8 +81,10 @@ po::options_description load_options() {
          "how files are read; auto decides file by file; gds: GPUDirect Storage, straight into a GPU's memory")
         ("transport", text_of("auto|shm|mpi|nccl", "auto"),
          "between ranks: memory shared inside a node, messages, or NCCL between GPUs")
-        ("lanes", number_of<std::size_t>("N")->default_value(0),
-         "threads of a rank that copy (0: by the cores it may use, at most 4)")
+        ("lanes", text_of("auto|file-adaptive|N", "auto"),
+         "threads of a rank that copy; auto: one for every 16 MiB held, by the cores it may use, at most 4; "
+         "file-adaptive: one for every 100 MiB of the files, no more than files")
+        ("depth", number_of<std::int64_t>("N")->default_value(64), "reads of a rank under way with io_uring")
         ("deadline", number_of<std::int64_t>("SECONDS")->default_value(300),
          kDeadlineHelp)
         ("out", text_of("DIR"),
@@ -92,6 +96,7 @@ po::options_description load_options() {
          "arena: a rank's tensors in one stretch of memory; tensors: each for itself")
         ("verify", po::bool_switch(), "read the checkpoint a second time and compare digests with what the ranks hold")
         ("stats", text_of("FILE"), "write the figures of all ranks to this file as JSON")
+        ("trace", text_of("FILE"), "write a timeline of all ranks to this file, for Perfetto or chrome://tracing")
         ("progress", text_of("auto|always|never", "auto"), "auto: a bar on a terminal, lines elsewhere; always: a bar");
     return group;
 }

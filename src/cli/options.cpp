@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <map>
 #include <sstream>
 
@@ -220,6 +221,18 @@ void read_plan_values(Options& options, po::variables_map const& values) {
     } catch (Error const& error) { throw error.while_("--staging"); }
 }
 
+void read_lanes(Options& options, std::string const& word) {
+    if (word == "auto") { return; }
+    if (word == "file-adaptive") {
+        options.lane_policy = LanePolicy::file_adaptive;
+        return;
+    }
+    auto const [end, error] = std::from_chars(word.data(), word.data() + word.size(), options.lanes);
+    if (error != std::errc{} || end != word.data() + word.size() || options.lanes == 0) {
+        refuse(fmt::format("--lanes {}: expected auto, file-adaptive, or a number from 1 up", word));
+    }
+}
+
 /// One handle stands for all tensors of a rank, in the memory of its GPU.
 void check_handoff(Options const& options) {
     if (options.format != RankFormat::cuda_ipc) { return; }
@@ -243,7 +256,8 @@ void read_load_values(Options& options, po::variables_map const& values) {
          {"nccl", TransportChoice::nccl}});
     options.allocation =
         choose<Allocation>(values, "allocation", {{"arena", Allocation::arena}, {"tensors", Allocation::tensors}});
-    options.lanes = values["lanes"].as<std::size_t>();
+    read_lanes(options, text(values, "lanes"));
+    options.depth = static_cast<std::size_t>(at_least_one(values, "depth"));
     options.deadline_seconds = at_least_one(values, "deadline");
     options.out = text(values, "out");
     options.format = choose<RankFormat>(
@@ -252,6 +266,7 @@ void read_load_values(Options& options, po::variables_map const& values) {
     check_handoff(options);
     options.verify = values["verify"].as<bool>();
     options.stats = text(values, "stats");
+    options.trace = text(values, "trace");
     options.progress = choose<ProgressMode>(
         values, "progress",
         {{"auto", ProgressMode::automatic}, {"always", ProgressMode::always}, {"never", ProgressMode::never}});

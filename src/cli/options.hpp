@@ -36,7 +36,9 @@ struct Options {
     ReaderChoice reader = ReaderChoice::automatic;
     TransportChoice transport = TransportChoice::automatic;
     Allocation allocation = Allocation::arena;
-    std::size_t lanes = 0;
+    std::size_t lanes = 0;  ///< 0: as the policy says
+    LanePolicy lane_policy = LanePolicy::by_bytes;
+    std::size_t depth = 0;
     std::int64_t deadline_seconds = 300;
 
     std::string out;
@@ -44,6 +46,7 @@ struct Options {
     ExportOptions writing;  ///< export, convert
     bool verify = false;
     std::string stats;
+    std::string trace;
     ProgressMode progress = ProgressMode::automatic;
 };
 

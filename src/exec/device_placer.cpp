@@ -41,9 +41,13 @@ class DeviceScales {
 class DevicePlacer final : public Placer {
    public:
     DevicePlacer(Accelerator& accelerator, Stream& exchange, TensorSpans tensors, Scalings scalings,
-                 std::uint64_t descriptor_bytes)
-        : tensors_(tensors), stream_(accelerator.make_stream()), placing_(accelerator, *stream_, descriptor_bytes),
-          packing_(accelerator, exchange, descriptor_bytes), scales_(accelerator, *stream_, scalings) {}
+                 std::uint64_t descriptor_bytes, TraceLog* log)
+        : log_(log),
+          tensors_(tensors),
+          stream_(accelerator.make_stream()),
+          placing_(accelerator, *stream_, descriptor_bytes),
+          packing_(accelerator, exchange, descriptor_bytes),
+          scales_(accelerator, *stream_, scalings) {}
 
     ~DevicePlacer() override { drain(); }
 
@@ -62,15 +66,21 @@ class DevicePlacer final : public Placer {
             }
             placing_.launch_if_full();
         }
-        collected_.push_back(job.id);
+        collected_.push_back({job.id, job.source.size()});
     }
 
     void poll(std::vector<PlaceDone>& done) override {
         placing_.launch();
-        for (auto const id : collected_) { launched_.push_back({id, placing_.mark()}); }
+        for (auto& job : collected_) {
+            job.mark = placing_.mark();
+            job.begin = log_ == nullptr ? 0 : log_->now();
+            launched_.push_back(job);
+        }
         collected_.clear();
         while (!launched_.empty() && stream_->has_passed(launched_.front().mark)) {
-            done.push_back({launched_.front().id, {}});
+            auto const& job = launched_.front();
+            if (log_ != nullptr) { log_->add({"GPU", "place", job.begin, log_->now(), job.bytes}); }
+            done.push_back({job.id, {}});
             launched_.pop_front();
         }
     }
@@ -102,25 +112,28 @@ class DevicePlacer final : public Placer {
     }
 
    private:
-    struct Launched {
+    struct Job {
         std::uint64_t id;
-        std::uint64_t mark;
+        std::uint64_t bytes;
+        std::uint64_t mark = 0;
+        double begin = 0;  ///< for the log
     };
 
+    TraceLog* log_;
     TensorSpans tensors_;
     std::unique_ptr<Stream> stream_;
     GridLauncher placing_;
     GridLauncher packing_;
     DeviceScales scales_;
-    std::vector<std::uint64_t> collected_;  ///< jobs whose last blocks are not launched yet
-    std::deque<Launched> launched_;
+    std::vector<Job> collected_;  ///< jobs whose last blocks are not launched yet
+    std::deque<Job> launched_;
 };
 
 }  // namespace
 
 std::unique_ptr<Placer> make_device_placer(Accelerator& accelerator, Stream& exchange, TensorSpans tensors,
-                                           Scalings scalings, std::uint64_t descriptor_bytes) {
-    return std::make_unique<DevicePlacer>(accelerator, exchange, tensors, scalings, descriptor_bytes);
+                                           Scalings scalings, std::uint64_t descriptor_bytes, TraceLog* log) {
+    return std::make_unique<DevicePlacer>(accelerator, exchange, tensors, scalings, descriptor_bytes, log);
 }
 
 }  // namespace shardwise

@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "comm/watch.hpp"
+#include "exec/lane_policy.hpp"
 #include "util/units.hpp"
 #include "util/wire.hpp"
 
@@ -53,6 +54,7 @@ Materialization::Engine::Engine(Plan const& plan, Context& context, LoadOptions 
       communicator_(context.communicator()),
       options_(std::move(options)),
       tracker_(plan_.tensors) {
+    clock_.set_log(options_.trace.get());
     InPhase const phase(clock_, Phase::exchange);
     together(communicator_, [&] {
         if (communicator_.size() == plan_.mesh.world() && communicator_.rank() == plan_.rank) { return; }
@@ -92,12 +94,13 @@ void Materialization::Engine::make_parts(ReaderHook const& hook) {
     messages_ = backend_->allocate_staging(message_bytes(plan_, [&](int rank) {
         return rank != communicator_.rank() && !transport_->shares_memory_with(rank);
     }));
-    placer_ = backend_->make_placer(plan_, store_->spans, scales_.scalings(), options_.lanes);
-    readers_ = backend_->make_readers(plan_, options_.reader, staging_);
+    placer_ = backend_->make_placer(plan_, store_->spans, scales_.scalings(), options_, report_.lanes_reason);
+    readers_ = backend_->make_readers(plan_, options_, staging_);
     if (hook) { hook(*readers_); }
+    readers_->set_log(options_.trace.get());
     direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *placer_, staging_.bytes().subspan(slot_bytes));
     waves_ = std::make_unique<WaveFlow>(plan_, *readers_, *placer_, communicator_, *transport_,
-                                        staging_.bytes().first(slot_bytes), messages_.bytes());
+                                        staging_.bytes().first(slot_bytes), messages_.bytes(), options_.trace.get());
     report_.transport = transport_->name();
     report_.lanes = placer_->threads();
 }
@@ -352,6 +355,8 @@ void Materialization::Engine::fill_report() {
         auto const& choice = readers_->choices()[file];
         report_.files.push_back({plan_.files[file].path, to_string(choice.kind), choice.reason});
     }
+    report_.first_tensor_seconds = tracker_.first_seconds();
+    report_.priority_seconds = tracker_.class_seconds();
     report_.exchanged_bytes = waves_->received_bytes();
     report_.placed_bytes = tracker_.placed_bytes();
     auto const flows = direct_->staging_bytes() + waves_->staging_bytes();
@@ -366,6 +371,9 @@ void Materialization::Engine::fill_report() {
     }
     if (auto const paths = readers_->gds_paths()) {
         report_.notes.push_back(fmt::format("reads of cuFile: {}", to_text(*paths)));
+    }
+    if (auto note = binding_note(communicator_.layout().neighbours.size()); !note.empty()) {
+        report_.notes.push_back(std::move(note));
     }
 }
 

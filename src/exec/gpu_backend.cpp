@@ -6,7 +6,7 @@
 #include "comm/staged_transport.hpp"
 #include "device/host_memory.hpp"
 #include "exec/device_placer.hpp"
-#include "exec/lanes.hpp"
+#include "exec/lane_policy.hpp"
 #include "exec/load_backend.hpp"
 #include "exec/scales.hpp"
 #include "exec/wave_flow.hpp"
@@ -14,8 +14,6 @@
 
 namespace shardwise {
 namespace {
-
-constexpr std::size_t kUringDepth = 64;
 
 class GpuBackend final : public LoadBackend {
    public:
@@ -64,12 +62,16 @@ class GpuBackend final : public LoadBackend {
     }
 
     std::unique_ptr<Placer> make_placer(Plan const& plan, TensorSpans tensors, Scalings scalings,
-                                        std::size_t) override {
-        return make_device_placer(*accelerator_, *exchange_, tensors, scalings, plan.descriptor_bytes);
+                                        LoadOptions const& options, std::string& reason) override {
+        reason = "the GPU places";
+        return make_device_placer(*accelerator_, *exchange_, tensors, scalings, plan.descriptor_bytes,
+                                  options.trace.get());
     }
 
     /// Memory for reading is a ring of pinned buffers as long as the GPU's, except where GPUDirect Storage needs none.
-    std::unique_ptr<ReaderSet> make_readers(Plan const& plan, ReaderChoice choice, Memory const& staging) override {
+    std::unique_ptr<ReaderSet> make_readers(Plan const& plan, LoadOptions const& options,
+                                            Memory const& staging) override {
+        auto const choice = options.reader;
         auto const uring = uring_obstacle();
         auto const gds = gds_obstacles_for(plan, choice);
         std::vector<FileReader> readers;
@@ -84,9 +86,9 @@ class GpuBackend final : public LoadBackend {
                                 {staging},
                                 {plan.direct_buffers, plan.request_bytes + kSlotAlignment},
                                 {.fallback = fallback, .driver = gds_}};
-        return std::make_unique<ReaderSet>(plan.files, std::move(readers),
-                                           ReaderLimits{.depth = kUringDepth, .threads = gpu_pread_threads(cores)},
-                                           gpu);
+        return std::make_unique<ReaderSet>(
+            plan.files, std::move(readers),
+            ReaderLimits{.depth = depth_of(options), .threads = gpu_pread_threads(cores)}, gpu);
     }
 
    private:

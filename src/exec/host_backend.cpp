@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include "device/host_memory.hpp"
+#include "exec/lane_policy.hpp"
 #include "exec/lanes.hpp"
 #include "exec/load_backend.hpp"
 #include "exec/scales.hpp"
 
 namespace shardwise {
 namespace {
-
-constexpr std::size_t kMostLanes = 4;
-constexpr std::size_t kUringDepth = 64;
 
 class HostBackend final : public LoadBackend {
    public:
@@ -41,18 +39,20 @@ class HostBackend final : public LoadBackend {
     /// As many threads as asked for or as there are cores, but their rooms must leave a buffer for reads that go on by
     /// themselves.
     std::unique_ptr<Placer> make_placer(Plan const& plan, TensorSpans tensors, Scalings scalings,
-                                        std::size_t threads) override {
-        auto const cores = usable_cores(communicator_.layout().neighbours.size());
-        auto const wanted = threads > 0 ? threads : std::min(cores, kMostLanes);
-        return std::make_unique<Lanes>(std::min<std::size_t>(wanted, plan.direct_buffers - 1), tensors,
-                                       plan.request_bytes, scalings);
+                                        LoadOptions const& options, std::string& reason) override {
+        auto choice = choose_lanes(plan, options, usable_cores(communicator_.layout().neighbours.size()));
+        if (choice.lanes >= plan.direct_buffers) {
+            choice = {plan.direct_buffers - 1, fmt::format("{}; --staging has room for no more", choice.reason)};
+        }
+        reason = choice.reason;
+        return std::make_unique<Lanes>(choice.lanes, tensors, plan.request_bytes, scalings, options.trace.get());
     }
 
-    std::unique_ptr<ReaderSet> make_readers(Plan const& plan, ReaderChoice choice, Memory const&) override {
+    std::unique_ptr<ReaderSet> make_readers(Plan const& plan, LoadOptions const& options, Memory const&) override {
         auto const obstacle = uring_obstacle();
         std::vector<FileReader> readers;
-        for (auto const& facts : plan.facts) { readers.push_back(choose_reader(facts, choice, obstacle)); }
-        return std::make_unique<ReaderSet>(plan.files, std::move(readers), ReaderLimits{.depth = kUringDepth});
+        for (auto const& facts : plan.facts) { readers.push_back(choose_reader(facts, options.reader, obstacle)); }
+        return std::make_unique<ReaderSet>(plan.files, std::move(readers), ReaderLimits{.depth = depth_of(options)});
     }
 
    private:

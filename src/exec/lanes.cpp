@@ -1,28 +1,16 @@
 #include "exec/lanes.hpp"
 
-#include <algorithm>
-
-#include <sched.h>
-#include <unistd.h>
+#include <fmt/format.h>
 
 #include "convert/runs.hpp"
+#include "exec/traced.hpp"
 
 namespace shardwise {
 
-std::size_t usable_cores(std::size_t ranks_on_node) {
-    cpu_set_t mask;
-    CPU_ZERO(&mask);
-    if (::sched_getaffinity(0, sizeof(mask), &mask) != 0) { return 1; }
-    auto const allowed = static_cast<std::size_t>(CPU_COUNT(&mask));
-    auto const online = static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-    bool const is_bound = allowed < online;  // the launcher gave this rank a part of the machine of its own
-    return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
-}
-
-Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings)
-    : tensors_(tensors), scalings_(scalings), room_bytes_(room_bytes) {
+Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings, TraceLog* log)
+    : tensors_(tensors), scalings_(scalings), log_(log), room_bytes_(room_bytes) {
     for (std::size_t i = 1; i < threads; ++i) {
-        workers_.emplace_back([this](std::stop_token const& stop) { work(stop); });
+        workers_.emplace_back([this, i](std::stop_token const& stop) { work(stop, i); });
     }
 }
 
@@ -57,8 +45,13 @@ void Lanes::read_and_place(PlaceJob const& job, Room& room) {
     job.reader->release(data, used);
 }
 
-PlaceDone Lanes::run(PlaceJob const& job, Room& room) {
+PlaceDone Lanes::run(PlaceJob const& job, Room& room, std::size_t lane) {
     PlaceDone done{job.id, {}};
+    Traced const traced(log_, [&] {
+        bool const reads = job.reader != nullptr;
+        return TraceEvent{fmt::format("lane {}", lane), reads ? "read and place" : "place", 0, 0,
+                          reads ? job.range.size_bytes : job.source.size()};
+    });
     try {
         if (job.reader != nullptr) {
             read_and_place(job, room);
@@ -73,7 +66,7 @@ PlaceDone Lanes::run(PlaceJob const& job, Room& room) {
 void Lanes::submit(PlaceJob job) {
     ++under_way_;
     if (workers_.empty()) {
-        done_.push_back(run(job, own_room_));
+        done_.push_back(run(job, own_room_, 0));
         return;
     }
     {
@@ -93,7 +86,7 @@ std::optional<PlaceJob> Lanes::take() {
 
 void Lanes::poll(std::vector<PlaceDone>& done) {
     if (auto const job = take()) {
-        auto finished = run(*job, own_room_);
+        auto finished = run(*job, own_room_, 0);
         std::lock_guard const lock(mutex_);
         done_.push_back(std::move(finished));
     }
@@ -112,7 +105,7 @@ void Lanes::drain() noexcept {
     while (under_way_ > 0) { poll(ignored); }
 }
 
-void Lanes::work(std::stop_token const& stop) {
+void Lanes::work(std::stop_token const& stop, std::size_t lane) {
     Room room;
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -121,7 +114,7 @@ void Lanes::work(std::stop_token const& stop) {
         auto const job = queue_.front();
         queue_.pop_front();
         lock.unlock();
-        auto finished = run(job, room);
+        auto finished = run(job, room, lane);
         lock.lock();
         done_.push_back(std::move(finished));
     }

@@ -12,21 +12,22 @@
 #include <thread>
 #include <vector>
 
+#include <shardwise/trace.hpp>
+
 #include "convert/place.hpp"
 #include "device/host_memory.hpp"
 #include "exec/placer.hpp"
 
 namespace shardwise {
 
-/// Cores this rank may use: its affinity mask, shared evenly where several ranks of a node have the same one.
-std::size_t usable_cores(std::size_t ranks_on_node);
-
 /// A pool of `threads` copying threads, the caller's included: with one, submit() copies at once.
 class Lanes final : public Placer {
    public:
     /// @param room_bytes greatest range that a job's reader reads.
     /// @param scalings what the codes of quantized tensors are dequantized with; must outlive the lanes.
-    Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings = {});
+    /// @param log gets an event for every job; null: none.
+    Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings = {},
+          TraceLog* log = nullptr);
     ~Lanes() override;
 
     std::size_t threads() const noexcept override { return workers_.size() + 1; }
@@ -45,14 +46,15 @@ class Lanes final : public Placer {
     /// Memory of one thread for what cannot be read straight into place; made when it is first needed.
     using Room = HostMemory;
 
-    PlaceDone run(PlaceJob const& job, Room& room);
+    PlaceDone run(PlaceJob const& job, Room& room, std::size_t lane);
     void read_and_place(PlaceJob const& job, Room& room);
     void read_runs(PlaceJob const& job);
-    void work(std::stop_token const& stop);
+    void work(std::stop_token const& stop, std::size_t lane);
     std::optional<PlaceJob> take();
 
     TensorSpans tensors_;
     Scalings scalings_;
+    TraceLog* log_;
     std::uint64_t room_bytes_;
     Room own_room_;  ///< of the caller's thread
     std::atomic<std::uint64_t> rooms_bytes_ = 0;

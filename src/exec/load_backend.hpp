@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <shardwise/back_ends.hpp>
+#include <shardwise/materialize.hpp>
 #include <shardwise/plan.hpp>
 
 #include "comm/communicator.hpp"
@@ -56,13 +57,14 @@ class LoadBackend {
     virtual std::unique_ptr<Transport> make_transport(Plan const& plan, TransportChoice choice,
                                                       std::vector<std::string>& notes) = 0;
 
-    /// @param threads to work with; 0: as fits the machine.
+    /// @param reason why it has as many threads is put there.
     virtual std::unique_ptr<Placer> make_placer(Plan const& plan, TensorSpans tensors, Scalings scalings,
-                                                std::size_t threads) = 0;
+                                                LoadOptions const& options, std::string& reason) = 0;
 
     /// @param staging all that they are going to be asked to fill, as allocate_staging() gave it.
     /// @throws Error unavailable for a choice that cannot be had.
-    virtual std::unique_ptr<ReaderSet> make_readers(Plan const& plan, ReaderChoice choice, Memory const& staging) = 0;
+    virtual std::unique_ptr<ReaderSet> make_readers(Plan const& plan, LoadOptions const& options,
+                                                    Memory const& staging) = 0;
 };
 
 /// Tensors in the memory of the host.

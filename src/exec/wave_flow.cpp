@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <fmt/format.h>
+
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -39,14 +41,15 @@ std::uint64_t message_bytes(Plan const& plan, std::function<bool(int)> const& is
 }
 
 WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator,
-                   Transport& transport, std::span<std::byte> slots, std::span<std::byte> messages)
+                   Transport& transport, std::span<std::byte> slots, std::span<std::byte> messages, TraceLog* log)
     : plan_(plan),
       readers_(readers),
       placer_(placer),
       communicator_(communicator),
       transport_(transport),
       slots_(slots),
-      messages_(messages) {
+      messages_(messages),
+      log_(log) {
     for (auto const& wave : plan.waves) { missing_reads_.push_back(wave.reads.size()); }
     for (int rank = 0; rank < communicator.size(); ++rank) {
         if (needs_messages(rank)) { far_ranks_.push_back(rank); }
@@ -71,6 +74,7 @@ bool WaveFlow::advance(std::optional<Outcome>& failure) {
                 return true;
             }
             ++agreed_;
+            note("agree", 0);
             start_exchange();
             has_moved = true;
         }
@@ -124,6 +128,7 @@ bool WaveFlow::join() {
     if (!is_ready) { return false; }
     transport_.synchronize();
     agreement_ = communicator_.start_agreement(std::nullopt);
+    since_ = log_ == nullptr ? 0 : log_->now();
     ++joined_;
     return true;
 }
@@ -207,7 +212,18 @@ bool WaveFlow::exchange() {
     if (missing_pieces_ > 0 || !transport_.is_idle()) { return !received.empty(); }
     is_exchanging_ = false;
     ++placed_;
+    std::uint64_t bytes = 0;
+    for (auto const& receive : plan_.waves[placed_ - 1].receives) { bytes += receive.bytes; }
+    note("exchange", bytes);
     return true;
+}
+
+/// What has lasted since the last note, or since the agreement was joined.
+void WaveFlow::note(char const* what, std::uint64_t bytes) {
+    if (log_ == nullptr) { return; }
+    auto const now = log_->now();
+    log_->add({"waves", what, since_, now, bytes, fmt::format("wave {}", agreed_ - 1)});
+    since_ = now;
 }
 
 void WaveFlow::on_placed(std::uint32_t) {

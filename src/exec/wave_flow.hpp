@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <shardwise/plan.hpp>
+#include <shardwise/trace.hpp>
 
 #include "comm/communicator.hpp"
 #include "comm/transport.hpp"
@@ -32,8 +33,9 @@ class WaveFlow {
    public:
     /// @param slots memory for Plan::slot_count slots, where this rank's stripes land.
     /// @param messages as message_bytes() says.
+    /// @param log gets an event for every agreement and exchange; null: none.
     WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator, Transport& transport,
-             std::span<std::byte> slots, std::span<std::byte> messages);
+             std::span<std::byte> slots, std::span<std::byte> messages, TraceLog* log = nullptr);
 
     /// Moves on as far as it can without waiting; false if it could not.
     /// @param outcome_failed set when an agreement ends in failure; the flow then stands still.
@@ -61,6 +63,7 @@ class WaveFlow {
     bool needs_messages(int rank) const noexcept;
     void start_exchange();
     void send_pieces(Wave const& wave, std::span<std::byte const> slot, std::span<std::byte> room);
+    void note(char const* what, std::uint64_t bytes);
     void place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed);
 
     std::uint32_t slot_index(std::size_t wave) const noexcept {
@@ -93,6 +96,8 @@ class WaveFlow {
     std::unique_ptr<Agreement> agreement_;
     std::size_t reads_under_way_ = 0;
     std::uint64_t received_bytes_ = 0;
+    TraceLog* log_;
+    double since_ = 0;  ///< for the log: when the agreement was joined, or the exchange began
 };
 
 }  // namespace shardwise

@@ -152,7 +152,25 @@ bool ReaderSet::has_room(std::uint32_t file) const noexcept {
     return !reader || reader->has_room();
 }
 
+void ReaderSet::note(ReadRequest const& request) {
+    auto const& range = request.range;
+    noted_[request.id] = {"reads",          to_string(choices_[range.file].kind),
+                          log_->now(),      0,
+                          range.size_bytes, fmt::format("file {} [{}, {})", range.file, range.begin, range.end())};
+}
+
+void ReaderSet::note_ends(std::span<ReadResult const> results) {
+    for (auto const& result : results) {
+        auto const noted = noted_.find(result.id);
+        if (noted == noted_.end()) { continue; }
+        noted->second.end = log_->now();
+        log_->add(std::move(noted->second));
+        noted_.erase(noted);
+    }
+}
+
 void ReaderSet::submit(ReadRequest const& request) {
+    if (log_ != nullptr) { note(request); }
     auto* const in_memory = inline_reader_of(request.range.file);
     if (in_memory == nullptr) { return readers_[index_of(request.range.file)]->submit(request); }
     ReadResult result{request.id, {}, {}};
@@ -173,6 +191,12 @@ void ReaderSet::start() {
 }
 
 void ReaderSet::poll(std::vector<ReadResult>& results, Wait wait) {
+    auto const before = results.size();
+    poll_readers(results, wait);
+    if (log_ != nullptr) { note_ends(std::span(results).subspan(before)); }
+}
+
+void ReaderSet::poll_readers(std::vector<ReadResult>& results, Wait wait) {
     std::move(finished_.begin(), finished_.end(), std::back_inserter(results));
     finished_.clear();
     for (auto const& reader : readers_) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include <shardwise/back_ends.hpp>
+#include <shardwise/trace.hpp>
 
 #include "device/accelerator.hpp"
 #include "io/file_access.hpp"
@@ -90,6 +92,9 @@ class ReaderSet {
     /// In the order of ReaderKind; zeros for kinds not in use.
     std::array<ReadCounters, kReaderKinds> counters() const;
 
+    /// From now on @p log gets an event for every read, from its submission until it is taken in.
+    void set_log(TraceLog* log) noexcept { log_ = log; }
+
     /// Pinned memory that reads for a GPU go through.
     std::uint64_t staging_bytes() const noexcept { return pinned_bytes_; }
 
@@ -105,6 +110,9 @@ class ReaderSet {
     std::unique_ptr<Reader> take(ReaderKind kind) { return std::move(readers_[static_cast<std::size_t>(kind)]); }
 
    private:
+    void poll_readers(std::vector<ReadResult>& results, Wait wait);
+    void note(ReadRequest const& request);
+    void note_ends(std::span<ReadResult const> results);
     bool uses(ReaderKind kind) const noexcept;
     void make_host_readers(std::span<FileRecord const> files, ReaderLimits limits);
     void make_gpu_readers(std::span<FileRecord const> files, ReaderLimits limits, GpuReading const& gpu);
@@ -118,6 +126,8 @@ class ReaderSet {
     std::array<std::unique_ptr<InlineReader>, kReaderKinds> inline_readers_;
     std::vector<ReadResult> finished_;  ///< by inline readers
     std::uint64_t pinned_bytes_ = 0;
+    TraceLog* log_ = nullptr;
+    std::map<std::uint64_t, TraceEvent> noted_;  ///< reads under way, by id
 };
 
 }  // namespace shardwise

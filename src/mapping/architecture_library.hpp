@@ -29,7 +29,7 @@ struct Description {
 
 /// The built-in architectures and those that were added. For use by any number of threads.
 class ArchitectureLibrary {
- public:
+   public:
     static ArchitectureLibrary& instance();
 
     /// @throws Error input for a family, type or class that is known already, naming both files, unless it is to be
@@ -50,7 +50,7 @@ class ArchitectureLibrary {
     /// The renames that come after every architecture's own.
     static RuleText legacy();
 
- private:
+   private:
     using Names = std::map<std::string, std::shared_ptr<RuleText const>>;
 
     ArchitectureLibrary();

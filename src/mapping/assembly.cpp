@@ -37,12 +37,12 @@ struct Claims {
 };
 
 class Assembly {
- public:
+   public:
     ArchitectureData model(Description const& description, ModelConfig const& config) {
         return assemble_whole(description, config, {}, 0);
     }
 
- private:
+   private:
     /// A model that has its base model inside, if the file names one.
     ArchitectureData assemble_whole(Description const& description, ModelConfig const& config, Claims claims,
                                     int depth) {

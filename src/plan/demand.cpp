@@ -5,7 +5,6 @@
 #include <set>
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 
 #include <shardwise/error.hpp>
 
@@ -16,14 +15,6 @@ namespace shardwise {
 namespace {
 
 constexpr std::uint32_t kNoUse = ~std::uint32_t{0};
-
-/// Index of the first priority pattern that fits; after all of them if none does.
-std::size_t priority_class(std::span<std::string const> patterns, std::string const& name) {
-    auto const found = std::find_if(patterns.begin(), patterns.end(), [&](std::string const& pattern) {
-        return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-    });
-    return static_cast<std::size_t>(found - patterns.begin());
-}
 
 ByteRange source_bytes(Region const& region, std::uint64_t element_bits) {
     std::int64_t last = region.offset;
@@ -99,9 +90,7 @@ std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view,
 
 Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions const& options)
     : mesh_(options.mesh), parameters_(std::move(parameters.list)), use_of_source_(catalog.tensors().size(), kNoUse) {
-    std::stable_sort(parameters_.begin(), parameters_.end(), [&](Parameter const& a, Parameter const& b) {
-        return priority_class(options.priority, a.name) < priority_class(options.priority, b.name);
-    });
+    sort_by_priority(PriorityClasses(options.priority));
     for (std::uint32_t tensor = 0; tensor < parameters_.size(); ++tensor) {
         try {
             add_uses(tensor, options.max_gap);
@@ -110,6 +99,20 @@ Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions cons
     std::size_t most = 0;  // parameters that one stored tensor is split into
     for (auto const& use : uses_) { most = std::max(most, use.tensors.size()); }
     cache_limit_ += most;
+}
+
+void Demand::sort_by_priority(PriorityClasses const& classes) {
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> order;  // class, index
+    for (std::uint32_t i = 0; i < parameters_.size(); ++i) {
+        order.emplace_back(classes.class_of(parameters_[i].name), i);
+    }
+    std::ranges::sort(order);
+    std::vector<Parameter> sorted;
+    for (auto const& [priority, index] : order) {
+        priorities_.push_back(priority);
+        sorted.push_back(std::move(parameters_[index]));
+    }
+    parameters_ = std::move(sorted);
 }
 
 SourceUse& Demand::use_of(std::uint32_t source) {

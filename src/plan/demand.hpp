@@ -12,6 +12,7 @@
 
 #include "mapping/parameters.hpp"
 #include "plan/copy_block.hpp"
+#include "plan/priority.hpp"
 
 namespace shardwise {
 
@@ -41,7 +42,7 @@ struct SourceUse {
 
 struct DemandOptions {
     Mesh mesh;
-    std::span<std::string const> priority;  ///< shell patterns; tensors of an earlier one come first
+    std::span<std::string const> priority;  ///< as PriorityClasses has them; tensors of an earlier class come first
     std::uint64_t max_gap = 0;              ///< bytes between two runs up to which one read takes both
 };
 
@@ -53,6 +54,9 @@ class Demand {
 
     std::span<Parameter const> parameters() const noexcept { return parameters_; }
     std::span<SourceUse const> uses() const noexcept { return uses_; }
+
+    /// The priority class of a parameter.
+    std::uint32_t priority(std::size_t tensor) const noexcept { return priorities_[tensor]; }
 
     /// Blocks of stored tensor @p use needed by @p rank, ordered by source offset. What ranks hold alike is worked out
     /// once, and kept for the parameters of a stored tensor and some more, so asking in the order of uses() is cheap.
@@ -66,12 +70,14 @@ class Demand {
         std::vector<std::optional<Blocks>> blocks;  ///< by rank of the first copy
     };
     Blocks const& cached(std::uint32_t tensor, std::int64_t rank);
+    void sort_by_priority(PriorityClasses const& classes);
     SourceUse& use_of(std::uint32_t source);
     void add_uses(std::uint32_t tensor, std::uint64_t max_gap);
     void add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap);
 
     Mesh mesh_;
     std::vector<Parameter> parameters_;
+    std::vector<std::uint32_t> priorities_;  ///< by parameter
     std::vector<SourceUse> uses_;
     std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor
     std::vector<CachedTensor> cache_;           ///< most recently used first

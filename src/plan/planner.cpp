@@ -37,9 +37,11 @@ std::uint64_t bytes_of(Shape const& shape, DType dtype, std::string const& name)
 /// @return index into Plan::tensors by index of the demand.
 std::vector<std::uint32_t> add_tensors(Plan& plan, Demand const& demand) {
     std::vector<std::uint32_t> local_index;
-    for (auto const& parameter : demand.parameters()) {
+    for (std::size_t i = 0; i < demand.parameters().size(); ++i) {
+        auto const& parameter = demand.parameters()[i];
         PlannedTensor tensor;
         tensor.name = parameter.name;
+        tensor.priority = demand.priority(i);
         tensor.aliases = parameter.aliases;
         tensor.dtype = parameter.value.dtype;
         tensor.global_shape = parameter.value.shape;

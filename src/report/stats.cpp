@@ -41,6 +41,8 @@ constexpr std::array kFigures = {
     Figure{"bytes", "stored", nullptr, &RankStats::stored_bytes},
     Figure{"bytes", "written", nullptr, &RankStats::written_bytes},
     Figure{"", "requests", nullptr, &RankStats::requests},
+    Figure{"", "lanes", nullptr, &RankStats::lanes},
+    Figure{"", "first_tensor_seconds", &RankStats::first_tensor_seconds},
     Figure{"", "peak_rss_bytes", nullptr, &RankStats::peak_rss_bytes},
     Figure{"", "staging_bytes", nullptr, &RankStats::staging_bytes},
     Figure{"", "device_staging_bytes", nullptr, &RankStats::device_staging_bytes},
@@ -109,6 +111,17 @@ double read_per_needed(JobFacts const& facts, std::span<RankStats const> ranks) 
                                         : static_cast<double>(read) / static_cast<double>(facts.needed_once_bytes);
 }
 
+/// Seconds of the slowest rank until it held all tensors of each priority class.
+std::vector<double> priority_seconds(std::size_t classes, std::span<RankStats const> ranks) {
+    std::vector<double> slowest(classes);
+    for (auto const& rank : ranks) {
+        for (std::size_t i = 0; i < std::min(classes, rank.priority_seconds.size()); ++i) {
+            slowest[i] = std::max(slowest[i], rank.priority_seconds[i]);
+        }
+    }
+    return slowest;
+}
+
 /// Seconds of the slowest rank until it held its tensors: checking and writing them comes after.
 double load_seconds(std::span<RankStats const> ranks) {
     double slowest = 0;
@@ -130,7 +143,7 @@ std::string figure_row(Figure const& figure, std::span<RankStats const> ranks) {
     }
     auto const spread = spread_of(ranks, figure.count);
     if (spread.max == 0) { return {}; }
-    if (figure.name == "requests") {
+    if (figure.name == "requests" || figure.name == "lanes") {
         return row(std::to_string(spread.min), fmt::format("{:.0f}", spread.mean), std::to_string(spread.max));
     }
     return row(format_bytes(spread.min), format_bytes(static_cast<std::uint64_t>(spread.mean)),
@@ -159,6 +172,8 @@ std::vector<std::byte> encode(RankStats const& stats) {
             out.put(stats.*figure.count);
         }
     }
+    out.put<std::uint64_t>(stats.priority_seconds.size());
+    for (auto const seconds : stats.priority_seconds) { out.put(seconds); }
     out.put<std::uint64_t>(stats.readers.size());
     for (auto const& reader : stats.readers) {
         out.put(reader.reader);
@@ -178,6 +193,8 @@ RankStats decode_rank_stats(std::span<std::byte const> bytes) {
             stats.*figure.count = in.get<std::uint64_t>();
         }
     }
+    stats.priority_seconds.resize(in.get_count());
+    for (auto& seconds : stats.priority_seconds) { seconds = in.get<double>(); }
     stats.readers.resize(in.get_count());
     for (auto& reader : stats.readers) {
         reader.reader = in.get_text();
@@ -218,6 +235,12 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
                               {"shared", facts.strategy_bytes.shared}};
     json["paths"] = Json::object();
     for (auto const& [name, reader] : sum_readers(ranks)) { json["paths"][name] = reader.bytes; }
+    json["lanes_reason"] = facts.lanes_reason;
+    json["priority"] = Json::array();
+    auto const seconds = priority_seconds(facts.priority.size(), ranks);
+    for (std::size_t i = 0; i < seconds.size(); ++i) {
+        json["priority"].push_back({{"class", facts.priority[i]}, {"seconds", seconds[i]}});
+    }
     for (auto const& file : facts.files) {
         json["files"].push_back({{"path", file.path}, {"reader", file.reader}, {"reason", file.reason}});
     }
@@ -240,6 +263,11 @@ std::string stats_table(JobFacts const& facts, std::span<RankStats const> ranks)
     text += fmt::format("  direct {}, cooperative {}, shared {}; transport {}; into {}\n",
                         format_bytes(facts.strategy_bytes.direct), format_bytes(facts.strategy_bytes.cooperative),
                         format_bytes(facts.strategy_bytes.shared), facts.transport, facts.device_name);
+    auto const classes = priority_seconds(facts.priority.size(), ranks);
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+        text += fmt::format("  priority {}: complete everywhere {} after the load began\n", facts.priority[i],
+                            format_seconds(classes[i]));
+    }
     for (auto const& [name, reader] : sum_readers(ranks)) {
         text += fmt::format("  {}: {} in {} requests\n", name, format_bytes(reader.bytes), reader.requests);
     }

@@ -37,6 +37,10 @@ struct RankStats {
     std::uint64_t device_staging_bytes = 0;
     std::uint64_t device_peak_bytes = 0;
 
+    double first_tensor_seconds = 0;  ///< of the load: until the first tensor was complete
+    std::uint64_t lanes = 0;          ///< threads that copied
+
+    std::vector<double> priority_seconds;  ///< of the load: until all tensors of each priority class were complete
     std::vector<ReaderBytes> readers;
 };
 
@@ -50,6 +54,8 @@ struct JobFacts {
     std::size_t tensors = 0;
     std::string io;         ///< as asked for
     std::string transport;  ///< as used
+    std::string lanes_reason;           ///< rank 0's
+    std::vector<std::string> priority;  ///< classes, without the last one of all that is left
     std::string device = "host";
     std::string device_name = "host";  ///< rank 0's
     std::uint64_t needed_once_bytes = 0;  ///< bytes of the checkpoint that some rank needs, each counted once

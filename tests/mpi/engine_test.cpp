@@ -151,7 +151,7 @@ TEST(Engine, SeveralLoadsUseTheSameRanksOneAfterTheOther) {
 
 /// Counts what comes out of a reader, apart from what the reader says of itself.
 class CountingReader final : public Reader {
- public:
+   public:
     CountingReader(std::unique_ptr<Reader> inner, ReadCounters& seen) : inner_(std::move(inner)), seen_(seen) {}
 
     bool has_room() const noexcept override { return inner_->has_room(); }
@@ -167,7 +167,7 @@ class CountingReader final : public Reader {
     }
     ReadCounters counters() const noexcept override { return inner_->counters(); }
 
- private:
+   private:
     std::unique_ptr<Reader> inner_;
     ReadCounters& seen_;
 };

@@ -10,7 +10,7 @@ namespace shardwise::test {
 
 /// One variable, set or unset for as long as this lives.
 class EnvironmentVariable {
- public:
+   public:
     EnvironmentVariable(std::string name, std::optional<std::string> const& value) : name_(std::move(name)) {
         if (char const* const before = std::getenv(name_.c_str())) { before_ = before; }
         put(value);
@@ -19,7 +19,7 @@ class EnvironmentVariable {
     EnvironmentVariable& operator=(EnvironmentVariable const&) = delete;
     ~EnvironmentVariable() { put(before_); }
 
- private:
+   private:
     void put(std::optional<std::string> const& value) const {
         if (value) {
             ::setenv(name_.c_str(), value->c_str(), 1);

@@ -45,7 +45,7 @@ struct Allowed {
 thread_local int attached_in = 0;  // generation in which this thread was given a GPU
 
 class Fake final : public FakeCufile {
- public:
+   public:
     void reset() override {
         std::lock_guard const lock(mutex_);
         state_ = {};
@@ -208,7 +208,7 @@ class Fake final : public FakeCufile {
 
     static CUfileError_t error(int code) { return {static_cast<CUfileOpError>(code), CUDA_SUCCESS}; }
 
- private:
+   private:
     struct State {
         int driver_open = 0;
         int handle_register = 0;

@@ -45,7 +45,7 @@ struct FakeSettings {
 
 /// One for each stand-in that is loaded. Any thread.
 class FakeCufile {
- public:
+   public:
     virtual ~FakeCufile() = default;
 
     /// As just loaded: the driver closed, nothing registered, nothing scripted.

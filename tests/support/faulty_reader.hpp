@@ -16,7 +16,7 @@ namespace shardwise::test {
 
 /// Hands everything on to another reader but its @p nth request (from 0), which ends as the system's EIO does.
 class FaultyReader final : public Reader {
- public:
+   public:
     FaultyReader(std::unique_ptr<Reader> inner, std::vector<FileRecord> files, std::uint64_t nth)
         : inner_(std::move(inner)), files_(std::move(files)), nth_(nth) {}
 
@@ -40,7 +40,7 @@ class FaultyReader final : public Reader {
 
     ReadCounters counters() const noexcept override { return inner_->counters(); }
 
- private:
+   private:
     std::unique_ptr<Reader> inner_;
     std::vector<FileRecord> files_;
     std::uint64_t nth_;

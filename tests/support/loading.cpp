@@ -144,6 +144,7 @@ Materialization start(Plan const& plan, Way const& way, Context& context, Reader
     options.transport = way.network.choice;
     options.lanes = way.lanes;
     options.allocation = way.allocation;
+    options.trace = way.trace;
     auto const make_backend = [&] {
         return way.backend ? way.backend(context.communicator()) : make_host_backend(context.communicator());
     };

@@ -41,6 +41,7 @@ struct Way {
     Mesh mesh = {};  ///< of one rank: all ranks are tp ranks
     std::size_t lanes = 0;
     Allocation allocation = Allocation::arena;
+    std::shared_ptr<TraceLog> trace = {};
     Device device = Device::host;
     /// Makes what the load runs on; none: the host's
     std::function<std::unique_ptr<LoadBackend>(Communicator&)> backend = {};

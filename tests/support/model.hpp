@@ -58,7 +58,7 @@ inline Architecture architecture_of(std::string const& transforms, std::string c
 
 /// Stored tensors mapped by rules.
 class Model {
- public:
+   public:
     Model(Stored const& tensors, Architecture const& architecture, MappingOptions const& options = {},
           std::string const& config = "{}")
         : Model(catalog_of(tensors, config), tensors, architecture, options) {}
@@ -92,7 +92,7 @@ class Model {
         return read_view(shard, contents_);
     }
 
- private:
+   private:
     Model(Catalog const& catalog, Stored const& tensors, Architecture const& architecture,
           MappingOptions const& options)
         : parameters_(map_parameters(catalog, architecture, options)), mesh_(options.mesh) {

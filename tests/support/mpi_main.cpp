@@ -9,7 +9,7 @@
 namespace {
 
 class RankListener final : public testing::EmptyTestEventListener {
- public:
+   public:
     explicit RankListener(int rank) : rank_(rank) {}
 
     void OnTestPartResult(testing::TestPartResult const& result) override {
@@ -25,7 +25,7 @@ class RankListener final : public testing::EmptyTestEventListener {
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
 
- private:
+   private:
     int rank_;
 };
 

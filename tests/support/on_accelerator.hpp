@@ -24,7 +24,7 @@ inline std::unique_ptr<Accelerator> first_gpu() {
 
 /// Skips, with the reason, what there is no GPU for. Instantiate with accelerators() and accelerator_name.
 class OnAccelerator : public ::testing::TestWithParam<std::unique_ptr<Accelerator> (*)()> {
- protected:
+   protected:
     void SetUp() override {
         auto const gpus = visible_gpus();
         if (GetParam() == &first_gpu && gpus.count == 0) { GTEST_SKIP() << gpus.obstacle; }
@@ -67,7 +67,7 @@ class OnAccelerator : public ::testing::TestWithParam<std::unique_ptr<Accelerato
     Accelerator& accelerator() { return *accelerator_; }
     Stream& stream() { return *stream_; }
 
- private:
+   private:
     std::unique_ptr<Accelerator> accelerator_;
     std::vector<Memory> held_;
     std::unique_ptr<Stream> stream_;

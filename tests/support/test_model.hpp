@@ -19,7 +19,7 @@ namespace shardwise::test {
 
 /// A checkpoint as bytes, and the parameters that are made of it. Expectations come from NaiveTensor alone.
 class TestModel {
- public:
+   public:
     TestModel(Catalog catalog, std::vector<std::vector<std::byte>> files);
 
     Catalog const& catalog() const noexcept { return catalog_; }
@@ -49,7 +49,7 @@ class TestModel {
     /// Writes all files and config.json to where the catalog says they are.
     void write() const;
 
- private:
+   private:
     /// The stored tensor that an element of the checkpoint belongs to.
     TensorRecord const& tensor_of(std::int64_t element) const;
     std::vector<std::byte> work_out(std::string const& name, std::int64_t rank) const;
@@ -65,7 +65,7 @@ class TestModel {
 
 /// Fills safetensors files with random bytes. Headers are padded to odd lengths, so data begins anywhere.
 class ModelBuilder {
- public:
+   public:
     ModelBuilder(std::string folder, std::uint32_t seed);
 
     void add(std::string name, DType dtype, Shape shape);
@@ -75,7 +75,7 @@ class ModelBuilder {
 
     TestModel finish(std::string config_json = {});
 
- private:
+   private:
     std::string folder_;
     std::mt19937 random_;
     Catalog::Parts parts_;

@@ -13,7 +13,7 @@ namespace shardwise::test {
 namespace {
 
 class DigestGridOn : public OnAccelerator {
- protected:
+   protected:
     std::vector<std::uint64_t> digests(DigestGrid const& grid, std::size_t count) {
         auto const sums = upload(Bytes(count * 8, std::byte{0x77}));
         auto* const first = reinterpret_cast<std::uint64_t*>(sums.data());

@@ -24,7 +24,7 @@ MATCHER_P3(IsProbe, state, code, fragment,
 }
 
 class GdsDriverTest : public GdsTest {
- protected:
+   protected:
     GdsProbe probe(FileRecord const& file) { return GdsTrial(driver(), *accelerator_).probe(file); }
 };
 
@@ -220,7 +220,7 @@ TEST_F(GdsDriverTest, NothingIsLeftOpenByAnyTrial) {
 
 // The stand-in is worth something only if it says no.
 class FakeCufileRules : public GdsTest {
- protected:
+   protected:
     void TearDown() override { driver_.reset(); }
 };
 
@@ -250,7 +250,7 @@ TEST_F(FakeCufileRules, WhatIsAgainstThemIsWrittenDown) {
 // Headers and libraries of different versions lay statistics out differently; what is not there is not called.
 template <int Version>
 class CufileVersion : public GdsTest {
- protected:
+   protected:
     CufileVersion() : GdsTest(Version == 1130 ? SHARDWISE_FAKE_CUFILE_1130 : SHARDWISE_FAKE_CUFILE_1190) {}
 };
 using Cufile113 = CufileVersion<1130>;

@@ -17,7 +17,7 @@ namespace {
 using testing::HasSubstr;
 
 class GdsReaderTest : public GdsTest {
- protected:
+   protected:
     static constexpr std::uint64_t kStagingBytes = 16ULL << 20U;
     static constexpr std::byte kFresh{0xA5};  ///< what the emulated GPU's memory is full of
 
@@ -320,7 +320,7 @@ TEST_F(GdsReaderTest, WhatDoesNotWorkAtAllIsUnavailable) {
 }
 
 class GdsReaderSetTest : public GdsReaderTest {
- protected:
+   protected:
     GpuReading gpu(GdsFallback fallback) {
         return {*accelerator_, {staging().begin(), staging().end()}, {4, 1U << 20U}, {2, fallback, &driver()}};
     }

@@ -34,7 +34,7 @@ CopyBlock piece(std::uint64_t source, std::uint64_t target, std::uint64_t bytes)
 
 /// Hands out parts of memory as files do; ranges at @p bad_begin cannot be read.
 class MemoryReader final : public InlineReader {
- public:
+   public:
     explicit MemoryReader(Bytes const& file, std::uint64_t bad_begin = ~std::uint64_t{0})
         : file_(file), bad_begin_(bad_begin) {}
 
@@ -48,7 +48,7 @@ class MemoryReader final : public InlineReader {
     void release(std::span<std::byte const>, std::uint64_t) noexcept override {}
     ReadCounters counters() const noexcept override { return {}; }
 
- private:
+   private:
     Bytes const& file_;
     std::uint64_t bad_begin_;
 };

@@ -16,7 +16,7 @@ namespace shardwise::test {
 namespace {
 
 class PlaceGridOn : public OnAccelerator {
- protected:
+   protected:
     /// Launches what is in @p grid.
     void run(PlaceGrid const& grid) { run_place_grid(stream(), upload_values(grid.blocks()), grid.size()); }
 

@@ -25,7 +25,7 @@ struct Quantized {
 };
 
 class QuantizeGridOn : public OnAccelerator {
- protected:
+   protected:
     Quantized quantized(QuantizeShape const& shape, DType from, Bytes const& values, ScaleFormat format,
                         std::size_t shift) {
         auto const result = room(shape, format);

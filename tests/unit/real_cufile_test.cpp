@@ -22,7 +22,7 @@ std::string real_library() {
 }
 
 class RealCufile : public testing::Test {
- protected:
+   protected:
     void SetUp() override {
         try {
             SharedLibrary const library(real_library());

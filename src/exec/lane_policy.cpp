@@ -1,0 +1,80 @@
+#include "exec/lane_policy.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "util/checked.hpp"
+
+namespace shardwise {
+namespace {
+
+constexpr std::size_t kMostLanes = 4;
+constexpr std::size_t kUringDepth = 64;
+constexpr std::uint64_t kBytesOfALane = 16ULL << 20U;
+constexpr std::uint64_t kFileBytesOfALane = 100ULL << 20U;
+
+/// Cores of the affinity mask; 0 if the system does not tell.
+std::size_t allowed_cores() {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    return ::sched_getaffinity(0, sizeof(mask), &mask) == 0 ? static_cast<std::size_t>(CPU_COUNT(&mask)) : 0;
+}
+
+std::size_t online_cores() {
+    return static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+}  // namespace
+
+std::size_t usable_cores(std::size_t ranks_on_node) {
+    auto const allowed = allowed_cores();
+    auto const online = online_cores();
+    if (allowed == 0) { return 1; }
+    bool const is_bound = allowed < online;  // the launcher gave this rank a part of the machine of its own
+    return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
+}
+
+std::string binding_note(std::size_t ranks_on_node) {
+    auto const allowed = allowed_cores();
+    auto const share = online_cores() / std::max<std::size_t>(1, ranks_on_node);
+    if (allowed == 0 || allowed >= std::min(share, kMostLanes)) { return {}; }
+    return fmt::format(
+        "ranks are bound to {} core(s) each, the node has {} for each: threads that copy and read share "
+        "them (launch/ranks, or --bind-to none of mpirun, gives them more)",
+        allowed, share);
+}
+
+std::size_t file_adaptive_lanes(std::span<std::uint64_t const> file_bytes, std::size_t most) {
+    if (file_bytes.empty()) { return 1; }
+    auto const all = std::accumulate(file_bytes.begin(), file_bytes.end(), std::uint64_t{0});
+    auto const by_size = std::max<std::uint64_t>(1, all / kFileBytesOfALane);
+    return std::max<std::size_t>(1, std::min({static_cast<std::size_t>(by_size), most, file_bytes.size()}));
+}
+
+std::size_t lanes_by_bytes(std::uint64_t bytes, std::size_t most) {
+    return std::clamp<std::size_t>(static_cast<std::size_t>(ceil_div(bytes, kBytesOfALane)), 1,
+                                   std::max<std::size_t>(1, most));
+}
+
+std::size_t depth_of(LoadOptions const& options) noexcept {
+    return options.depth > 0 ? options.depth : kUringDepth;
+}
+
+LaneChoice choose_lanes(Plan const& plan, LoadOptions const& options, std::size_t cores) {
+    if (options.lanes > 0) { return {options.lanes, "as asked for"}; }
+    auto const most = std::min(cores, kMostLanes);
+    auto const limit = fmt::format("{} core(s), {} lanes at most", cores, kMostLanes);
+    if (options.lane_policy == LanePolicy::by_bytes) {
+        return {lanes_by_bytes(plan.store_bytes, most), fmt::format("one a 16 MiB held; {}", limit)};
+    }
+    std::vector<std::uint64_t> sizes;
+    for (auto const& file : plan.files) { sizes.push_back(file.size_bytes); }
+    return {file_adaptive_lanes(sizes, most), fmt::format("file-adaptive: one a 100 MiB of files; {}", limit)};
+}
+
+}  // namespace shardwise

@@ -1,0 +1,39 @@
+/// @file
+/// How many threads of a rank copy, and how many reads it has under way.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include <shardwise/materialize.hpp>
+
+namespace shardwise {
+
+/// Cores this rank may use: its affinity mask, shared evenly where several ranks of a node have the same one.
+std::size_t usable_cores(std::size_t ranks_on_node);
+
+/// What the rank is bound to although its node has cores for more; empty if it is not. Open MPI binds ranks to one core
+/// each where there are two at most.
+std::string binding_note(std::size_t ranks_on_node);
+
+struct LaneChoice {
+    std::size_t lanes = 1;
+    std::string reason;
+};
+
+/// @param cores that the rank may use.
+LaneChoice choose_lanes(Plan const& plan, LoadOptions const& options, std::size_t cores);
+
+/// Requests of a rank that are under way with io_uring at the most.
+std::size_t depth_of(LoadOptions const& options) noexcept;
+
+/// The worker count of loaders that read files whole: one for every 100 MiB of all files, no more than @p most nor than
+/// there are files, one at least. A single large file gets one.
+std::size_t file_adaptive_lanes(std::span<std::uint64_t const> file_bytes, std::size_t most);
+
+/// One for every 16 MiB, no more than @p most, one at least.
+std::size_t lanes_by_bytes(std::uint64_t bytes, std::size_t most);
+
+}  // namespace shardwise
