@@ -20,7 +20,7 @@ constexpr std::chrono::seconds kLong(30);
 
 /// A process that only waits, and is a neighbour in our eyes.
 class Neighbour {
- public:
+   public:
     explicit Neighbour(int rank) : peer_(describe_self(rank)) {
         pid_ = ::fork();
         if (pid_ == 0) {
@@ -36,7 +36,7 @@ class Neighbour {
     void reap() const { ::waitpid(pid_, nullptr, 0); }
     NodePeer peer() const { return peer_; }
 
- private:
+   private:
     NodePeer peer_;
     pid_t pid_;
 };
@@ -102,6 +102,7 @@ TEST(Watch, TheLaunchersSignalEndsTheWait) {
     termination_requested() = false;
     EXPECT_EQ(error.code(), Errc::peer);
     EXPECT_THAT(error.what(), HasSubstr("launcher ended the job"));
+    EXPECT_EQ(error.rank(), -1) << "who says so is agreed on with the others";
 }
 
 TEST(Watch, ADeathBehindTheLaunchersSignalIsNamedInstead) {
