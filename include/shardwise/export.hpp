@@ -43,7 +43,9 @@ struct ExportReport {
 };
 
 /// Turns rank files back into the checkpoint that they were loaded from: original names, types, shapes, files, index
-/// and config.json. All files get their names when the last one is complete, the index last.
+/// and config.json. Where the load changed types (PlanOptions::dtype, dequantizes) tensors have those that ranks hold;
+/// dequantized ones lose their scales, and config.json says so. All files get their names when the last one is
+/// complete, the index last.
 /// Collective; @p context may have any number of ranks, files are dealt out over them.
 /// @param rank_folder folder with shardwise.json; every rank must be able to read it.
 /// @throws Error the same on every rank: input for rank files that are not one complete set, tensors that were loaded

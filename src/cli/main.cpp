@@ -24,8 +24,12 @@ using namespace shardwise;
 using namespace shardwise::cli;
 
 /// The launcher ends a job with SIGTERM when one of its ranks dies: waiting ranks then say so and end by themselves.
+/// Who interrupts a second time does not want to wait for that.
 void end_on(int signal) {
-    std::signal(signal, [](int) { termination_requested() = true; });
+    std::signal(signal, [](int number) {
+        if (number == SIGINT) { std::signal(SIGINT, SIG_DFL); }
+        termination_requested() = true;
+    });
 }
 
 /// Lets the rank that has the error say it before the launcher sees the first rank end.
@@ -54,6 +58,7 @@ void run_command(Command command, std::vector<std::string> const& arguments,
 int run_in_job(Command command, std::vector<std::string> const& arguments,
                std::vector<std::string> const& environment) {
     end_on(SIGTERM);
+    end_on(SIGINT);
     auto context = Context::world();
     try {
         run_command(command, arguments, environment, context);

@@ -42,8 +42,8 @@ po::options_description mapping_options() {
          "floating-point type to load parameters in: F64, F32, F16, BF16, F8_E4M3, F8_E5M2; what is quantized, its "
          "scales, whole numbers, and what the architecture keeps in F32 are left alone (default: as stored)")
         ("quantized", text_of("keep|dequantize", "keep"),
-         "keep: quantized tensors and their scales stay as stored; dequantize: FP8 with scales and MXFP4 become "
-         "numbers of --dtype, or else of the type that config.json names")
+         "keep: quantized tensors and their scales stay as stored, converted and cut in step; dequantize: FP8 with "
+         "scales and MXFP4 become numbers of --dtype, or else of the type that config.json names")
         ("kv-heads", text_of("cut|replicate", "cut"),
          "cut: key/value projections are cut by rows; replicate: ranks beyond the number of key/value heads share "
          "whole heads")

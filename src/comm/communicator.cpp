@@ -39,8 +39,9 @@ class SelfCommunicator final : public Communicator {
     bool is_alarm_raised() override { return alarm_; }
     void clear_alarm() override { alarm_ = false; }
     void set_deadline(std::int64_t) override {}
+    [[noreturn]] void leave(Error const& why) override { throw why.on_rank(0); }
     void pause(bool) override {
-        if (termination_requested()) { throw Error(Errc::peer, "asked to end").on_rank(0); }
+        if (termination_requested()) { leave(asked_to_end()); }
     }
 
    private:
@@ -65,7 +66,11 @@ Error current_error() {
 }
 
 void end_if_asked() {
-    if (termination_requested()) { throw Error(Errc::peer, "the launcher ended the job, or it was cancelled"); }
+    if (termination_requested()) { throw asked_to_end(); }
+}
+
+bool is_asked_to_end(Error const& error) noexcept {
+    return error.code() == Errc::peer && error.rank() < 0 && termination_requested();
 }
 
 void throw_failure(Communicator& communicator, Outcome outcome, std::optional<Error> const& own) {

@@ -76,6 +76,12 @@ class Communicator {
     /// Longest wait from now on. Not collective.
     virtual void set_deadline(std::int64_t seconds) = 0;
 
+    /// Ends the work with the other ranks without their help, because of @p why, and tells them; those that wait end,
+    /// too. Not collective.
+    /// @throws Error as @p why, its rank being the one of all that leave which is to say so: where several leave at the
+    ///         same time it is the lowest of them, and who comes later hears that the word has been taken.
+    [[noreturn]] virtual void leave(Error const& why) = 0;
+
     /// One step of a caller's own waiting loop: throws as every wait does. Not collective.
     virtual void pause(bool is_first) = 0;
 };
@@ -90,8 +96,11 @@ Error current_error();
 /// Throws the failed rank's error on every rank. @p own is this rank's error, if it has one.
 [[noreturn]] void throw_failure(Communicator& communicator, Outcome outcome, std::optional<Error> const& own);
 
-/// Throws Error peer if the launcher has asked this process to end.
+/// Throws Error peer if the launcher has asked this process to end. What is called by together() may do so, too.
 void end_if_asked();
+
+/// True for what end_if_asked throws: nobody has been told of it yet.
+bool is_asked_to_end(Error const& error) noexcept;
 
 /// Runs @p work on every rank; if it fails on any, all throw the error of the lowest rank that failed. A job that is
 /// asked to end does so here, before the next step: what has no final name yet never gets one.
@@ -102,6 +111,7 @@ void together(Communicator& communicator, Work&& work) {
         work();
         end_if_asked();
     } catch (...) { error = current_error(); }
+    if (error && is_asked_to_end(*error)) { communicator.leave(*error); }
     auto const agreement = communicator.start_agreement(error ? std::optional(error->code()) : std::nullopt);
     auto const outcome = communicator.wait(*agreement);
     if (!outcome.is_ok()) { throw_failure(communicator, outcome, error); }

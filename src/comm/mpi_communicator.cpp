@@ -144,13 +144,22 @@ void MpiCommunicator::listen_for_alarm() {
 
 void MpiCommunicator::pause(bool is_first) {
     if (is_first) { watch_->begin(); }
+    bool is_too_long = false;
+    try {
+        is_too_long = watch_->pause();
+    } catch (Error const& error) { leave(error); }
     try {
         roll_call_.answer();
-        if (watch_->pause()) { roll_call_.call(watch_->deadline()); }
+        if (is_too_long) { roll_call_.call(watch_->deadline()); }
     } catch (Error const&) {
         has_given_up_ = true;
         throw;
     }
+}
+
+void MpiCommunicator::leave(Error const& why) {
+    has_given_up_ = true;
+    roll_call_.leave(why);
 }
 
 void MpiCommunicator::wait_for(MPI_Request& request, char const* what) {

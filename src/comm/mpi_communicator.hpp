@@ -52,6 +52,7 @@ class MpiCommunicator final : public Communicator {
     bool is_alarm_raised() override;
     void clear_alarm() override;
     void set_deadline(std::int64_t seconds) override { watch_->set_deadline(std::chrono::seconds(seconds)); }
+    [[noreturn]] void leave(Error const& why) override;
     void pause(bool is_first) override;
 
     MPI_Comm comm() const noexcept { return comm_.get(); }

@@ -15,11 +15,10 @@ namespace {
 constexpr int kCallTag = 2;
 constexpr int kHereTag = 3;
 constexpr std::chrono::milliseconds kTimeToAnswer(200);
+constexpr std::chrono::milliseconds kTimeToCallAlong(100);
+constexpr std::chrono::milliseconds kTimeToHear(10);  ///< of what was called long ago: MPI gets on while it is asked
 constexpr std::chrono::microseconds kBetweenLooks(100);
-
-[[noreturn]] void leave_the_word_to(int rank) {
-    throw Error(Errc::peer, fmt::format("rank {} has waited too long", rank)).on_rank(rank);
-}
+constexpr int kLeastLooks = 100;  ///< on a busy machine time passes without any
 
 std::string missing_text(std::vector<int> const& missing, std::chrono::seconds waited) {
     constexpr char const* kLimit = "(--deadline sets the limit)";
@@ -78,14 +77,39 @@ void RollCall::answer() {
     leave_the_word_to(caller);
 }
 
-void RollCall::call(std::chrono::seconds waited) {
+void RollCall::leave_the_word_to(int rank) {
+    speaker_ = rank;
+    throw Error(Errc::peer, fmt::format("rank {} ends the job", rank)).on_rank(rank);
+}
+
+void RollCall::listen(std::chrono::milliseconds time, int below) {
     using Clock = std::chrono::steady_clock;
-    tell_all(kCallTag);
-    for (auto const until = Clock::now() + kTimeToAnswer; Clock::now() < until;) {
+    if (size_ == 1) { return; }
+    auto const until = Clock::now() + time;
+    for (int looks = 0; looks < kLeastLooks || Clock::now() < until; ++looks) {
         int const caller = take();
-        if (caller >= 0 && caller < rank_) { leave_the_word_to(caller); }
+        if (caller >= 0 && caller < below) { leave_the_word_to(caller); }
         std::this_thread::sleep_for(kBetweenLooks);
     }
+}
+
+void RollCall::take_the_word(std::chrono::milliseconds time_to_answer) {
+    tell_all(kCallTag);
+    listen(time_to_answer, rank_);
+    speaker_ = rank_;
+}
+
+void RollCall::leave(Error const& why) {
+    if (speaker_ < 0) {
+        listen(kTimeToHear, size_);
+        take_the_word(kTimeToCallAlong);
+    }
+    if (speaker_ != rank_) { leave_the_word_to(speaker_); }
+    throw why.on_rank(rank_);
+}
+
+void RollCall::call(std::chrono::seconds waited) {
+    take_the_word(kTimeToAnswer);
     std::vector<int> missing;
     for (int rank = 0; rank < size_; ++rank) {
         if (!is_here_[static_cast<std::size_t>(rank)]) { missing.push_back(rank); }

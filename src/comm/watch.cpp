@@ -13,15 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <shardwise/error.hpp>
-
 namespace shardwise {
 namespace {
 
 constexpr std::uint32_t kSpinsBeforeSleep = 200;
 constexpr std::chrono::microseconds kNap(50);
 constexpr std::chrono::milliseconds kBetweenLooks(50);
-constexpr std::chrono::milliseconds kGrace(500);  ///< for a neighbour's death to show after the launcher's signal
+constexpr std::chrono::milliseconds kGrace(300);  ///< for a neighbour's death to show after the launcher's signal
 
 /// True if the process is gone or only waits to be reaped.
 bool is_dead(std::int32_t pid) {
@@ -44,6 +42,10 @@ NodePeer describe_self(int rank) {
 std::atomic<bool>& termination_requested() noexcept {
     static std::atomic<bool> requested = false;
     return requested;
+}
+
+Error asked_to_end() {
+    return {Errc::peer, "the launcher ended the job: it was cancelled, its time is up, or a rank on another node died"};
 }
 
 Watch::Watch(std::vector<NodePeer> peers, int rank, std::chrono::seconds deadline)
@@ -76,8 +78,7 @@ bool Watch::pause() {
             std::this_thread::sleep_for(kBetweenLooks / 10);
             look_for_dead_peers();
         }
-        throw Error(Errc::peer, "the launcher ended the job: a rank on another node died, or the job was cancelled")
-            .on_rank(0);
+        throw asked_to_end();
     }
     return now - began_ > deadline_;
 }

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include <shardwise/error.hpp>
+
 namespace shardwise {
 
 /// A rank on the same node, as its neighbours can see it.
@@ -21,6 +23,9 @@ NodePeer describe_self(int rank);
 
 /// Set by a program's signal handler when the launcher ends the job; a waiting rank then stops with an error.
 std::atomic<bool>& termination_requested() noexcept;
+
+/// What a rank says then; of no rank yet.
+Error asked_to_end();
 
 /// Checks made while waiting. Not thread-safe.
 class Watch {

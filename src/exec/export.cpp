@@ -12,6 +12,7 @@
 #include "exec/object_reader.hpp"
 #include "exec/output_pieces.hpp"
 #include "exec/rank_file_set.hpp"
+#include "mapping/held_catalog.hpp"
 #include "mapping/parameters.hpp"
 #include "plan/mapping_options.hpp"
 #include "plan/parameter_digest.hpp"
@@ -45,8 +46,20 @@ Manifest share_manifest(std::string const& folder, Communicator& communicator) {
     return manifest;
 }
 
-/// The parameters of the load, made again from the rules that the manifest keeps.
-Parameters parameters_of(Manifest const& manifest, std::string const& folder) {
+/// What a load made of a checkpoint, as the checkpoint that is to be written.
+struct Source {
+    Source(Catalog const& catalog, Architecture const& architecture, PlanOptions const& options, Parameters parameters)
+        : is_loaded(sources_of(parameters.list, catalog)),
+          held(held_checkpoint(catalog, architecture, mapping_options(options), std::move(parameters))),
+          pieces(held.catalog, std::move(held.parameters), options.mesh) {}
+
+    std::vector<bool> is_loaded;  ///< by tensor of the source: some parameter is made of it
+    HeldCheckpoint held;
+    ShardPieces pieces;
+};
+
+/// The load's, made again from the rules that the manifest keeps.
+void restore(std::optional<Source>& restored, Manifest const& manifest, std::string const& folder) {
     auto const& source = *manifest.source;
     auto const path = manifest_path(folder);
     auto const architecture = Architecture::restore(source.architecture, path);
@@ -58,11 +71,14 @@ Parameters parameters_of(Manifest const& manifest, std::string const& folder) {
                                              "export with the version that loaded, or load again",
                                              path));
     }
-    return parameters;
+    restored.emplace(source.catalog, architecture, options, std::move(parameters));
 }
 
-CheckpointLayout layout_of(Catalog const& catalog, ShardPieces const& pieces, ExportOptions const& options) {
-    auto like = layout_like(catalog, pieces.is_held());
+/// Split as the source was; within a file, elements of other sizes than before are put into the usual order, so that
+/// each begins at a multiple of its own.
+CheckpointLayout layout_of(Source const& source, ExportOptions const& options) {
+    auto like = layout_like(source.held.catalog, source.pieces.is_held());
+    if (source.held.is_changed) { put_wide_first(like); }
     if (!options.max_file_bytes) { return like; }
     std::vector<OutputTensor> tensors;
     HeaderNotes notes;
@@ -177,43 +193,44 @@ ExportReport export_checkpoint(std::string const& rank_folder, std::string const
                                Context& context) {
     auto& communicator = context.communicator();
     auto const manifest = share_manifest(rank_folder, communicator);
-    auto const& catalog = manifest.source->catalog;
-    std::optional<ShardPieces> pieces;
+    std::optional<Source> source;
     CheckpointLayout layout;
     together(communicator, [&] {
-        pieces.emplace(catalog, parameters_of(manifest, rank_folder), manifest.mesh);
-        layout = layout_of(catalog, *pieces, options);
+        restore(source, manifest, rank_folder);
+        layout = layout_of(*source, options);
     });
-    check_target_once(out, catalog.config_json(), options, communicator);
-    auto const files = open_rank_files(rank_folder, manifest, pieces->parameters(), communicator);
+    auto const& config_json = source->held.catalog.config_json();
+    check_target_once(out, config_json, options, communicator);
+    auto const files = open_rank_files(rank_folder, manifest, source->pieces.parameters(), communicator);
     ObjectReader reader(files.paths, [&](int rank, std::uint32_t tensor) { return files.place(rank, tensor); });
-    write_checkpoint(layout, catalog.config_json(), out, *pieces, reader, communicator);
-    return report_of(layout, out, catalog, pieces->is_held());
+    write_checkpoint(layout, config_json, out, source->pieces, reader, communicator);
+    return report_of(layout, out, manifest.source->catalog, source->is_loaded);
 }
 
 ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Catalog const& catalog,
                                Architecture const& architecture, PlanOptions const& plan_options,
                                std::string const& out, ExportOptions const& options, Context& context) {
     auto& communicator = context.communicator();
-    std::optional<ShardPieces> pieces;
+    std::optional<Source> source;
     CheckpointLayout layout;
     std::vector<std::vector<Window>> windows;
     std::vector<HeldTensor> held;
     std::vector<std::span<std::byte const>> tensors;
     together(communicator, [&] {
         auto parameters = map_parameters(catalog, architecture, mapping_options(plan_options));
-        pieces.emplace(catalog, std::move(parameters), plan.mesh);
+        source.emplace(catalog, architecture, plan_options, std::move(parameters));
         held = on_host(store);
-        tensors = tensors_of(held, plan, pieces->parameters());
-        layout = layout_of(catalog, *pieces, options);
+        tensors = tensors_of(held, plan, source->pieces.parameters());
+        layout = layout_of(*source, options);
         windows = deal_windows(layout, communicator.size(), gathered_window_bytes(communicator.size()));
     });
-    check_target_once(out, catalog.config_json(), options, communicator);
-    WindowParts parts(layout, *pieces);
+    auto const& config_json = source->held.catalog.config_json();
+    check_target_once(out, config_json, options, communicator);
+    WindowParts parts(layout, source->pieces);
     CheckpointWriter writer(layout, out);
     gather_windows(parts, tensors, windows, writer, communicator);
-    put_in_place(layout, out, catalog.config_json(), writer, communicator);
-    return report_of(layout, out, catalog, pieces->is_held());
+    put_in_place(layout, out, config_json, writer, communicator);
+    return report_of(layout, out, catalog, source->is_loaded);
 }
 
 ExportReport convert_checkpoint(Catalog const& catalog, Architecture const& architecture, std::string const& out,

@@ -39,12 +39,6 @@ std::vector<std::uint64_t> source_key(CopyBlock const& block) {
     return key;
 }
 
-/// True if values are changed on the way into a parameter.
-bool changes_values(Expression const& expression) {
-    return expression.kind == Expression::Kind::cast || expression.kind == Expression::Kind::dequantize ||
-           std::ranges::any_of(expression.inputs, changes_values);
-}
-
 }  // namespace
 
 ShardPieces::ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh)
@@ -54,12 +48,6 @@ ShardPieces::ShardPieces(Catalog const& catalog, Parameters parameters, Mesh con
       is_held_(sources_of(parameters_, catalog)),
       users_(catalog.tensors().size()) {
     for (std::uint32_t parameter = 0; parameter < parameters_.size(); ++parameter) {
-        if (changes_values(parameters_[parameter].value)) {
-            throw Error(Errc::input,
-                        fmt::format("{} was loaded in another type than it is stored in, and cannot be put back; load "
-                                    "without --dtype and --quantized dequantize",
-                                    parameters_[parameter].name));
-        }
         for_each_source(parameters_[parameter].value, [&](std::uint32_t source) {
             auto& users = users_[source];
             if (users.empty() || users.back() != parameter) { users.push_back(parameter); }

@@ -39,17 +39,17 @@ class PieceMap {
 /// objects parameters.
 class ShardPieces final : public PieceMap {
    public:
-    /// @param catalog of the checkpoint that was loaded; must outlive this.
-    /// @throws Error input naming the first stored tensor of which only a part was loaded, or a parameter whose values
-    ///         were changed on the way.
-    ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh);
+      /// @param catalog of the checkpoint that was loaded, as its parameters are held: no values change between the two
+      ///        (see held_checkpoint); must outlive this.
+      /// @throws Error input naming the first stored tensor of which only a part was loaded.
+      ShardPieces(Catalog const& catalog, Parameters parameters, Mesh const& mesh);
 
-    std::vector<Piece> pieces_of(std::uint32_t item, int writer) override;
+      std::vector<Piece> pieces_of(std::uint32_t item, int writer) override;
 
-    std::span<Parameter const> parameters() const noexcept { return parameters_; }
+      std::span<Parameter const> parameters() const noexcept { return parameters_; }
 
-    /// By stored tensor: some parameter is made of it.
-    std::vector<bool> const& is_held() const noexcept { return is_held_; }
+      /// By stored tensor: some parameter is made of it.
+      std::vector<bool> const& is_held() const noexcept { return is_held_; }
 
    private:
     /// A block of a stored tensor that a rank holds.

@@ -11,6 +11,7 @@
 #include <shardwise/error.hpp>
 
 #include "mapping/ignored.hpp"
+#include "mapping/kept_scales.hpp"
 #include "mapping/model_config.hpp"
 #include "util/natural_order.hpp"
 
@@ -163,11 +164,15 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
     }
     auto mapped = map_names(architecture.transforms, std::move(names), architecture.base, model_names);
 
+    std::vector<bool> goes_with_codes;
+    for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
+        goes_with_codes.push_back(go_with_codes(tensor, leaves, catalog, mapped));
+    }
     Ignored const ignored(architecture.ignore, architecture.base, config.size("num_hidden_layers"));
     std::vector<NamedExpression> parameters;
     std::map<std::pair<std::string, std::size_t>, Entry> entries;
     for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
-        if (leaves.is_taken_in(tensor)) { continue; }
+        if (leaves.is_taken_in(tensor) || goes_with_codes[tensor]) { continue; }
         auto& [name, hit] = mapped[tensor];
         auto output = parameter_name(mapped[tensor], architecture);
         if (ignored.contains(output) && !model_names.contains(output)) { continue; }
@@ -195,6 +200,7 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
         }
     }
     refuse_failures(failures);
+    add_kept_scales(parameters, leaves, catalog, goes_with_codes);
     std::sort(parameters.begin(), parameters.end(),
               [](auto const& a, auto const& b) { return natural_name_less(a.name, b.name); });
     check_single_source(parameters, catalog, architecture);

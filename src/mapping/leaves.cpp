@@ -25,12 +25,20 @@ std::optional<std::string> without_suffix(std::string const& name, std::string_v
     return name.substr(0, name.size() - suffix.size());
 }
 
+std::optional<std::uint32_t> find_in(std::map<std::uint32_t, std::uint32_t> const& map, std::uint32_t key) {
+    auto const found = map.find(key);
+    return found == map.end() ? std::nullopt : std::optional(found->second);
+}
+
 }  // namespace
 
 Leaves::Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DType> wanted,
                QuantizedOptions const& options)
     : catalog_(catalog), types_(catalog, keep, wanted), model_type_(options.model_type) {
-    if (!options.dequantizes) { return; }
+    if (!options.dequantizes) {
+        note_kept();
+        return;
+    }
     if (wanted && bits(*wanted) < 16) {
         throw Error(Errc::input, fmt::format("dequantized numbers cannot be held as {}", to_string(*wanted)));
     }
@@ -45,6 +53,23 @@ Leaves::Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DTy
         }
         codes_.emplace(tensor, std::move(*codes));
     }
+}
+
+void Leaves::note_kept() {
+    for (std::uint32_t tensor = 0; tensor < catalog_.tensors().size(); ++tensor) {
+        auto const codes = find_codes(catalog_.tensors()[tensor]);
+        if (!codes || codes->is_turned) { continue; }
+        kept_scales_.emplace(tensor, codes->scales);
+        kept_codes_.emplace(codes->scales, tensor);
+    }
+}
+
+std::optional<std::uint32_t> Leaves::kept_scales(std::uint32_t codes) const {
+    return find_in(kept_scales_, codes);
+}
+
+std::optional<std::uint32_t> Leaves::kept_codes(std::uint32_t scales) const {
+    return find_in(kept_codes_, scales);
 }
 
 std::optional<std::uint32_t> Leaves::find_scales(std::string const& name) const {

@@ -44,6 +44,11 @@ class Leaves {
     /// @throws Error input if scales do not fit codes.
     Expression leaf(std::uint32_t tensor, std::string const& parameter) const;
 
+    /// Where quantized tensors are kept: the scales of a stored tensor of codes, and the codes of one of scales. MXFP4
+    /// does not count, whose blocks and scales lie side by side under names of their own.
+    std::optional<std::uint32_t> kept_scales(std::uint32_t codes) const;
+    std::optional<std::uint32_t> kept_codes(std::uint32_t scales) const;
+
    private:
     struct Codes {
         std::uint32_t scales = 0;  ///< index of the tensor
@@ -53,6 +58,7 @@ class Leaves {
         bool is_turned = false;  ///< the last two dimensions are swapped
     };
 
+    void note_kept();
     std::optional<Codes> find_codes(TensorRecord const& tensor) const;
     std::optional<std::uint32_t> find_scales(std::string const& name) const;
     DType type_of_numbers(Codes const& codes, std::string const& parameter) const;
@@ -62,6 +68,8 @@ class Leaves {
     std::optional<DType> model_type_;
     std::map<std::uint32_t, Codes> codes_;
     std::set<std::uint32_t> taken_in_;
+    std::map<std::uint32_t, std::uint32_t> kept_scales_;  ///< by codes
+    std::map<std::uint32_t, std::uint32_t> kept_codes_;   ///< by scales
 };
 
 }  // namespace shardwise

@@ -99,6 +99,50 @@ class CutHeads {
     std::set<std::string> found_;
 };
 
+/// MXFP4 that is kept as it is stored looks to rules as the numbers that it stands for.
+RuleView seen_by_rules(std::string const& name, Expression const& value) {
+    return view_of_blocks(name, value).value_or(RuleView{name, value.shape});
+}
+
+/// Cuts parameters by the rules of a plan.
+class RulePlacer {
+   public:
+    RulePlacer(ArchitectureData const& data, ParallelPlan const& plan, ModelConfig const& config,
+               MappingOptions const& options)
+        : data_(data), plan_(plan), config_(config), options_(options), cut_heads_(options.mesh.tp) {
+        for (auto const& component : data.components) { sizes_.push_back(size_lookup(component, config)); }
+    }
+
+    /// @throws Error input naming the parameter.
+    Placement place(std::string const& name, Expression const& value) {
+        auto const [seen_name, shape] = seen_by_rules(name, value);
+        auto const match = find_in_plan(plan_, data_.base, seen_name);
+        auto const rule = match.rule == nullptr ? PlacementRule{} : *match.rule;
+        try {
+            auto const heads = heads_of(data_, match.name);
+            auto const placement = shardwise::place(rule, seen_name, shape,
+                                                    {options_.mesh, options_.kv_heads, heads, sizes_[rule.component]});
+            cut_heads_.look_at(match.name, rule, heads, placement,
+                               sub_config(config_, data_.components[rule.component].config));
+            auto const blocks = view_of_blocks(name, value);
+            return blocks ? placement_of_blocks(*blocks, placement, options_.mesh) : placement;
+        } catch (Error const& error) { throw error.while_(name); }
+    }
+
+    /// Those of the whole model.
+    SizeLookup const& model_sizes() const { return sizes_.front(); }
+
+    std::vector<std::string> warnings() const { return cut_heads_.warnings(); }
+
+   private:
+    ArchitectureData const& data_;
+    ParallelPlan const& plan_;
+    ModelConfig const& config_;
+    MappingOptions const& options_;
+    std::vector<SizeLookup> sizes_;  ///< by component
+    CutHeads cut_heads_;
+};
+
 /// Rules that would cut something but fit no parameter: after a typing error every rank would hold the whole of it.
 /// Known architectures share their rules with models that lack a part, so this is for descriptions of one's own.
 std::vector<std::string> idle_rules(ArchitectureData const& data, ParallelPlan const& plan,
@@ -230,44 +274,40 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     auto const& data = *assembled;
     ModelConfig const config(catalog.config_json());
     auto const& plan = plan_of(data, options.plan);
-    std::vector<SizeLookup> sizes;
-    for (auto const& component : data.components) { sizes.push_back(size_lookup(component, config)); }
-
-    auto const expectation = expectation_for(data, sizes.front(), options);
+    RulePlacer placer(data, plan, config, options);
+    auto const expectation = expectation_for(data, placer.model_sizes(), options);
     Leaves const leaves(catalog, data.keep_in_fp32, options.dtype, {options.dequantizes, config.dtype()});
     auto named = convert(catalog, data, config, leaves, names_in(options.expected));
     std::vector<std::string> names;
-    for (auto const& parameter : named) { names.push_back(parameter.name); }
+    std::set<std::string> seen_names;
+    for (auto const& parameter : named) {
+        names.push_back(parameter.name);
+        seen_names.insert(seen_by_rules(parameter.name, parameter.value).name);
+    }
     std::set<std::string> const stored(names.begin(), names.end());
     Pipeline const pipeline(data.pipeline, data.base, mesh.pp, config.size("num_hidden_layers"), names);
     keep_chosen(named, options);
     Parameters result;
-    CutHeads cut_heads(mesh.tp);
     std::set<std::string> expert_warnings;
+    auto const scales = options.dequantizes ? std::set<std::string>() : kept_scale_names(named);
     for (auto& [name, value, transform] : named) {
         Parameter parameter{std::move(name), {}, std::move(value), {}};
-        auto const match = find_in_plan(plan, data.base, parameter.name);
-        auto const rule = match.rule == nullptr ? PlacementRule{} : *match.rule;
-        try {
-            auto const heads = heads_of(data, match.name);
-            parameter.placement = place(rule, parameter.name, parameter.value.shape,
-                                        {mesh, options.kv_heads, heads, sizes[rule.component]});
-            cut_heads.look_at(match.name, rule, heads, parameter.placement,
-                              sub_config(config, data.components[rule.component].config));
-        } catch (Error const& error) { throw error.while_(parameter.name); }
-        if (options.strict_divisible) { check_divisible(parameter, mesh); }
+        if (!scales.contains(parameter.name)) { parameter.placement = placer.place(parameter.name, parameter.value); }
         note_uneven_experts(parameter.placement, expert_warnings);
         result.list.push_back(std::move(parameter));
     }
     if (!options.dequantizes) { cut_scales_with_codes(result.list, mesh); }
+    if (options.strict_divisible) {
+        for (auto const& parameter : result.list) { check_divisible(parameter, mesh); }
+    }
     if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
     for (auto& parameter : result.list) {
         parameter.placement.stages = pipeline.stages_of(parameter.name, parameter.aliases);
     }
-    result.warnings = cut_heads.warnings();
+    result.warnings = placer.warnings();
     std::ranges::copy(expert_warnings, std::back_inserter(result.warnings));
     std::ranges::move(pipeline.warnings(), std::back_inserter(result.warnings));
-    std::ranges::move(idle_rules(data, plan, options.plan, stored), std::back_inserter(result.warnings));
+    std::ranges::move(idle_rules(data, plan, options.plan, seen_names), std::back_inserter(result.warnings));
     if (mesh.expert_ranks() != mesh.tp && !deals_experts(plan)) {
         result.warnings.push_back(
             fmt::format("--ep {} changes nothing: plan {} deals out no experts", mesh.ep, options.plan));

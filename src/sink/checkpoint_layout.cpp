@@ -72,6 +72,14 @@ CheckpointLayout layout_like(Catalog const& source, std::vector<bool> const& is_
     return layout;
 }
 
+void put_wide_first(CheckpointLayout& layout) {
+    for (auto& file : layout.files) {
+        auto name = std::move(file.name);
+        file = file_of(std::move(file.tensors), file.metadata);
+        file.name = std::move(name);
+    }
+}
+
 CheckpointLayout layout_split(std::vector<OutputTensor> tensors, HeaderNotes const& metadata,
                               std::uint64_t most_bytes) {
     std::vector<std::vector<OutputTensor>> groups;

@@ -47,6 +47,9 @@ struct CheckpointLayout {
 /// @param is_kept by tensor: whether it is there to be written; files without any are left out.
 CheckpointLayout layout_like(Catalog const& source, std::vector<bool> const& is_kept);
 
+/// In each file puts wider elements first, as layout_split does.
+void put_wide_first(CheckpointLayout& layout);
+
 /// Split anew, in the order given, into files of at most @p most_bytes of data (a longer tensor has a file for itself):
 /// `model.safetensors`, or `model-00001-of-00007.safetensors` and so on with an index. In a file wider elements come
 /// first, so that each begins at a multiple of its element.

@@ -278,8 +278,6 @@ def test_a_cancelled_export_takes_its_temporary_files_away(stopped_job, tmp_path
     signal_all(pids.values(), signal.SIGCONT)
     _, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert statuses_of(tmp_path, range(RANKS)) == [PEER] * RANKS, errors
-    first, *more = error_lines(errors)
-    assert "ended the job" in first
-    # A rank that wakes up when the first one is gone already cannot tell a cancelled job from one that lost a rank.
-    assert more in ([], ["shardwise: rank 1: rank 0 died before the load was done"])
+    (line,) = error_lines(errors)
+    assert "ended the job" in line
     assert_nothing_under_a_final_name(tmp_path / "out")

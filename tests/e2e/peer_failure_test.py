@@ -68,16 +68,37 @@ def test_a_rank_that_hangs_ends_the_others_at_their_deadline(stopped_job, tmp_pa
     assert_nothing_under_a_final_name(tmp_path / "out")
 
 
-def test_ranks_that_are_asked_to_end_do_so_before_the_next_step(stopped_job, tmp_path):
-    """As the batch system asks when a job is cancelled or its time is up."""
-    job, pids = stopped_job()
-    signal_all(pids.values(), signal.SIGTERM)
-    signal_all([pids[VICTIM]], signal.SIGCONT)
+def assert_all_left_on_request(job, folder):
     _, errors = job.communicate(timeout=DEADLINE_SECONDS)
-    assert statuses_of(tmp_path, range(RANKS)) == [PEER] * RANKS, errors
+    assert statuses_of(folder, range(RANKS)) == [PEER] * RANKS, errors
     lines = error_lines(errors)
     assert len(lines) == 1 and "ended the job" in lines[0], errors
-    assert_nothing_under_a_final_name(tmp_path / "out")
+    assert_nothing_under_a_final_name(folder / "out")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ranks_that_are_asked_to_end_do_so_before_the_next_step(stopped_job, tmp_path, number):
+    """As the batch system asks when a job is cancelled or its time is up."""
+    job, pids = stopped_job()
+    signal_all(pids.values(), number)
+    signal_all([pids[VICTIM]], signal.SIGCONT)
+    assert_all_left_on_request(job, tmp_path)
+
+
+@pytest.mark.parametrize("asked", range(RANKS))
+def test_the_request_to_one_rank_ends_all(stopped_job, tmp_path, asked):
+    job, pids = stopped_job()
+    signal_all([pids[asked]], signal.SIGTERM)
+    signal_all([pids[VICTIM]], signal.SIGCONT)
+    assert_all_left_on_request(job, tmp_path)
+
+
+def test_a_rank_that_comes_to_it_when_the_others_have_left_says_nothing_more(stopped_job, tmp_path):
+    job, pids = stopped_job()
+    signal_all(pids.values(), signal.SIGTERM)
+    time.sleep(0.6)  # the others have said it and are about to go
+    signal_all([pids[VICTIM]], signal.SIGCONT)
+    assert_all_left_on_request(job, tmp_path)
 
 
 def test_a_cancelled_job_leaves_nothing_half_written(stopped_job, tmp_path):

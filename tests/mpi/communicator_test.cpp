@@ -205,5 +205,55 @@ TEST(Deadline, EndsAWaitForARankThatDoesNotComeAndOneRankNamesIt) {
     while (!agreement->test()) {}
 }
 
+/// The rank that a leaving rank leaves the word to.
+int speaker_of(Communicator& communicator) {
+    try {
+        communicator.leave(Error(Errc::peer, "why"));
+    } catch (Error const& error) {
+        EXPECT_EQ(error.code(), Errc::peer);
+        bool const is_own = error.rank() == communicator.rank();
+        EXPECT_EQ(std::string(error.what()), is_own ? "why" : fmt::format("rank {} ends the job", error.rank()));
+        return error.rank();
+    }
+}
+
+TEST(Leaving, OneRankHasTheWordIfAllLeaveAtOnce) {
+    auto const world = make_world();
+    auto const meeting = make_world();
+    auto const speaker = speaker_of(*world);
+    EXPECT_EQ(meeting->sum({speaker == world->rank() ? 1U : 0U}).front(), 1U);
+    EXPECT_EQ(speaker_of(*world), speaker) << "not twice";
+}
+
+TEST(Leaving, WhoComesLateLeavesQuietly) {
+    auto const world = make_world();
+    auto const meeting = make_world();
+    bool const is_late = world->size() > 1 && world->rank() == 0;
+    int speaker = -1;
+    if (!is_late) { speaker = speaker_of(*world); }
+    meeting->sum({0});
+    if (is_late) { speaker = speaker_of(*world); }
+    EXPECT_EQ(meeting->sum({speaker == world->rank() ? 1U : 0U}).front(), 1U);
+    if (is_late) { EXPECT_NE(speaker, 0); }
+}
+
+TEST(Leaving, EndsTheWaitsOfTheOthersWhichAreQuiet) {
+    auto const world = make_world();
+    auto const meeting = make_world();
+    int const leaver = world->size() - 1;
+    if (world->rank() == leaver) {
+        EXPECT_EQ(speaker_of(*world), leaver);
+    } else {
+        try {
+            world->sum({1});
+            ADD_FAILURE() << "nobody told this rank";
+        } catch (Error const& error) {
+            EXPECT_EQ(error.code(), Errc::peer);
+            EXPECT_EQ(error.rank(), leaver);
+        }
+    }
+    meeting->sum({0});
+}
+
 }  // namespace
 }  // namespace shardwise::test

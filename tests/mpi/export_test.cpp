@@ -2,6 +2,8 @@
 #include <shardwise/export.hpp>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -116,6 +118,95 @@ TEST(ExportFromMemory, WritesValuesAsTheyAreNow) {
         if (content[tensor.begin + i] != right) { changed.push_back(i); }
     }
     EXPECT_THAT(changed, ElementsAre((5 * 90 + 1) * 2));
+}
+
+/// An element of @p type at @p at, worked out from its bits.
+float number_at(std::byte const* at, DType type) {
+    std::uint32_t bits = 0;
+    if (type == DType::f8_e4m3) {
+        auto const code = static_cast<unsigned>(*at);
+        auto const exponent = static_cast<int>(code >> 3U & 15U);
+        auto const fraction = static_cast<float>(code & 7U) / 8;
+        float const sign = (code & 128U) != 0 ? -1.0F : 1.0F;
+        if ((code & 127U) == 127U) { return std::nanf(""); }
+        return sign * (exponent == 0 ? std::ldexp(fraction, -6) : std::ldexp(1 + fraction, exponent - 7));
+    }
+    std::memcpy(&bits, at, type == DType::bf16 ? 2 : 4);
+    return std::bit_cast<float>(type == DType::bf16 ? bits << 16U : bits);
+}
+
+/// Elements of an F32 tensor of @p out that are not what @p right gives for their index.
+template <class Right>
+std::size_t wrong_elements(std::string const& out, std::string const& name, Right right) {
+    auto const written = Catalog::open(out);
+    auto const& tensor = written.tensors()[written.find(name).value()];
+    EXPECT_EQ(tensor.dtype, DType::f32) << name;
+    auto const content = content_of(written.files()[tensor.file].path);
+    std::size_t wrong = 0;
+    for (std::uint64_t i = 0; i < tensor.size_bytes / 4; ++i) {
+        auto const* const at = reinterpret_cast<std::byte const*>(content.data() + tensor.begin + 4 * i);
+        float const value = number_at(at, DType::f32);
+        float const expected = right(i);
+        bool const is_nan = std::isnan(value) && std::isnan(expected);
+        if (!is_nan && std::bit_cast<std::uint32_t>(value) != std::bit_cast<std::uint32_t>(expected)) { ++wrong; }
+    }
+    return wrong;
+}
+
+TEST(ExportFromMemory, WritesTheTypesThatWereAskedFor) {
+    auto context = Context(make_world());
+    for (auto const& [name, make] : kModels) {
+        SCOPED_TRACE(name);
+        auto options = options_for({.tp = context.size()});
+        options.dtype = DType::f32;
+        Loaded const loaded(context, make, options);
+        auto const out = new_folder("exported");
+        auto const report = export_from_memory(loaded, out, {}, context);
+        EXPECT_EQ(report.tensors, loaded.model.catalog().tensors().size());
+        EXPECT_EQ(report.files.size(), loaded.model.files().size());
+        if (context.rank() != 0) { continue; }
+        for (auto const& stored : loaded.model.catalog().tensors()) {
+            auto const* const first = loaded.model.files()[stored.file].data() + stored.begin;
+            auto const width = static_cast<std::uint64_t>(bits(stored.dtype)) / 8;
+            auto const right = [&](std::uint64_t i) { return number_at(first + i * width, stored.dtype); };
+            EXPECT_EQ(wrong_elements(out, stored.name, right), 0U) << stored.name;
+        }
+    }
+}
+
+TEST(ExportFromMemory, WritesNumbersForCodesAndNoScales) {
+    auto context = Context(make_world());
+    constexpr std::uint64_t kRows = 40;
+    constexpr std::uint64_t kColumns = 36;
+    std::string const name = "model.layers.0.self_attn.o_proj.weight";
+    auto const make = [](std::string const& folder, Mesh const&) {
+        ModelBuilder builder(folder, 9);
+        builder.add("model.layers.0.self_attn.o_proj.weight", DType::f8_e4m3, {kRows, kColumns});
+        builder.add("model.layers.0.self_attn.o_proj.weight_scale_inv", DType::bf16, {5, 3});
+        builder.next_file();
+        builder.add("model.norm.weight", DType::f32, {7});
+        return builder.finish(R"({"model_type": "llama", "quantization_config": {"quant_method": "fp8"}})");
+    };
+    auto options = options_for({.tp = context.size()});
+    options.dequantizes = true;
+    options.dtype = DType::f32;
+    Loaded const loaded(context, +make, options);
+    auto const out = new_folder("exported");
+    auto const report = export_from_memory(loaded, out, {}, context);
+    EXPECT_EQ(report.tensors, 2U);
+    EXPECT_THAT(report.left_out, IsEmpty());
+    if (context.rank() != 0) { return; }
+    auto const& catalog = loaded.model.catalog();
+    auto const& codes = catalog.tensors()[catalog.find(name).value()];
+    auto const& scales = catalog.tensors()[catalog.find(name + "_scale_inv").value()];
+    auto const* const file = loaded.model.files()[codes.file].data();
+    auto const right = [&](std::uint64_t i) {
+        auto const block = i / kColumns / (kRows / 5) * 3 + i % kColumns / (kColumns / 3);
+        return number_at(file + codes.begin + i, DType::f8_e4m3) *
+               number_at(file + scales.begin + 2 * block, DType::bf16);
+    };
+    EXPECT_EQ(wrong_elements(out, name, right), 0U);
+    EXPECT_EQ(content_of(out + "/config.json"), "{\n  \"model_type\": \"llama\",\n  \"dtype\": \"float32\"\n}\n");
 }
 
 /// Larger than a window of any number of ranks: rounds follow each other, and a tensor goes through several.

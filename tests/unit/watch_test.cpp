@@ -102,6 +102,7 @@ TEST(Watch, TheLaunchersSignalEndsTheWait) {
     termination_requested() = false;
     EXPECT_EQ(error.code(), Errc::peer);
     EXPECT_THAT(error.what(), HasSubstr("launcher ended the job"));
+    EXPECT_EQ(error.rank(), -1) << "who says so is agreed on with the others";
 }
 
 TEST(Watch, ADeathBehindTheLaunchersSignalIsNamedInstead) {
