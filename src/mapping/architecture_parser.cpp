@@ -198,9 +198,9 @@ std::map<std::string, Heads> parse_head_lists(JsonReader const& document) {
 
 /// A shape, or an object with shape, dtype and whether some models lack the parameter.
 ParameterPattern parse_parameter(std::string const& name, JsonReader const& value) {
-    ParameterPattern pattern{name, {}, {}, false};
+    ParameterPattern pattern{name, {}, {}, false, {}};
     if (value.is_object()) {
-        value.allow_only({"shape", "dtype", "optional"});
+        value.allow_only({"shape", "dtype", "optional", "if"});
         if (auto const shape = value.find("shape")) { pattern.shape = shape->texts(); }
         if (auto const dtype = value.find("dtype")) {
             pattern.dtype = parse_dtype(dtype->text());
@@ -208,6 +208,7 @@ ParameterPattern parse_parameter(std::string const& name, JsonReader const& valu
         }
         auto const optional = value.find("optional");
         pattern.is_optional = optional && optional->boolean();
+        if (auto const condition = value.find("if")) { pattern.condition = condition->text(); }
     } else {
         pattern.shape = value.texts();
     }
@@ -287,9 +288,10 @@ std::vector<IgnoreRule> parse_ignore(JsonReader const& document) {
 }
 
 ArchitectureData parse_document(JsonReader const& document, UsedTransforms const& used) {
-    document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "base_class", "parts",
-                         "sizes", "ignore", "tied", "keep_in_fp32", "heads", "parameters", "ignore_missing",
-                         "transforms", "plans", "pipeline", "variants"});
+    document.allow_only({"$schema",        "family",       "about", "model_types", "model_classes",
+                         "base",           "base_class",   "parts", "sizes",       "ignore",
+                         "tied",           "keep_in_fp32", "heads", "parameters",  "whole_classes",
+                         "ignore_missing", "transforms",   "plans", "pipeline",    "variants"});
     ArchitectureData data;
     auto& component = data.components.emplace_back();
     component.origin = document.path();
@@ -304,6 +306,7 @@ ArchitectureData parse_document(JsonReader const& document, UsedTransforms const
     if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }
     data.keep_in_fp32 = parse_keep_in_fp32(document);
     data.heads = parse_head_lists(document);
+    data.whole_classes = optional_texts(document, "whole_classes");
     data.ignore_missing = optional_texts(document, "ignore_missing");
     if (auto const parameters = document.find("parameters")) {
         for (auto const& [name, value] : parameters->members()) {
@@ -328,7 +331,7 @@ std::map<std::string, std::string> variant_keys(JsonReader const& document) {
     std::map<std::string, std::string> keys;
     for (auto const& [key, variant] : variants->members()) {
         variant.allow_only({"about", "base", "base_class", "parts", "sizes", "ignore", "tied", "keep_in_fp32", "heads",
-                            "parameters", "ignore_missing", "transforms", "plans", "pipeline"});
+                            "parameters", "whole_classes", "ignore_missing", "transforms", "plans", "pipeline"});
         for (std::string_view rest = key; !rest.empty();) {
             auto const name = std::string(rest.substr(0, rest.find(", ")));
             rest.remove_prefix(std::min(name.size() + 2, rest.size()));

@@ -37,12 +37,12 @@ struct Claims {
 };
 
 class Assembly {
- public:
+   public:
     ArchitectureData model(Description const& description, ModelConfig const& config) {
         return assemble_whole(description, config, {}, 0);
     }
 
- private:
+   private:
     /// A model that has its base model inside, if the file names one.
     ArchitectureData assemble_whole(Description const& description, ModelConfig const& config, Claims claims,
                                     int depth) {
@@ -191,7 +191,8 @@ void add_rules(ArchitectureData& data, RuleText const& text, std::vector<Transfo
     for (auto& transform : rules.transforms) { transform.component = component; }
     append(first, std::move(rules.transforms));
     append(data.ignore, std::move(rules.ignore));
-    append(data.parameters, std::move(rules.parameters));
+    append(data.more_parameters, std::move(rules.parameters));
+    data.has_more_rules = true;
     append(data.ignore_missing, std::move(rules.ignore_missing));
     append(data.keep_in_fp32.float16, std::move(rules.keep_in_fp32.float16));
     append(data.keep_in_fp32.float16_and_bfloat16, std::move(rules.keep_in_fp32.float16_and_bfloat16));

@@ -11,6 +11,7 @@
 #include "mapping/architecture_data.hpp"
 #include "mapping/comparison.hpp"
 #include "mapping/conversion.hpp"
+#include "mapping/known_parameters.hpp"
 #include "mapping/leaves.hpp"
 #include "mapping/model_config.hpp"
 #include "mapping/scale_placement.hpp"
@@ -184,36 +185,39 @@ void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::st
 }
 
 /// What the model is expected to have: by the user's word, else by the architecture's, as far as it says.
-Expectation expectation_for(ArchitectureData const& data, SizeLookup const& size_of, MappingOptions const& options) {
-    auto expectation = options.expected.empty() ? expectation_of(data.parameters, size_of) : options.expected;
-    if (expectation.empty() && options.strict) {
-        throw Error(Errc::input, fmt::format("--strict: nothing states the parameters of {}; name a file with --expect",
-                                             data.family));
+KnownParameters known_parameters(ArchitectureData const& data, ModelConfig const& config, Catalog const& catalog,
+                                 MappingOptions const& options) {
+    if (!options.expected.empty()) { return {options.expected, true, {}, true}; }
+    try {
+        return parameters_by_architecture(data, config, catalog);
+    } catch (Error const& error) {
+        if (options.strict) { throw error.while_("--strict"); }
+        return {};
     }
-    std::erase_if(expectation, [&](auto const& entry) { return !is_chosen(entry.first, options); });
-    return expectation;
 }
 
-/// The names of the model's parameters, where the user says what they are.
-NameSet names_in(Expectation const& expected) {
+/// The names that parameters of the model have, as far as they are known for sure.
+NameSet names_in(KnownParameters const& known) {
     NameSet names;
-    for (auto const& [name, parameter] : expected) { names.insert(name); }
+    if (!known.settles_names) { return names; }
+    for (auto const& [name, parameter] : known.expected) { names.insert(name); }
     return names;
 }
 
 /// Notes what differs from the expectation. What the user does not expect is not loaded; what only the architecture
 /// does not know is: its description may well be the poorer one.
-void compare_with(Expectation const& expectation, Parameters& parameters, ArchitectureData const& data,
+void compare_with(KnownParameters known, Parameters& parameters, ArchitectureData const& data,
                   MappingOptions const& options) {
-    if (expectation.empty()) { return; }
+    if (known.expected.empty()) { return; }
+    std::erase_if(known.expected, [&](auto const& entry) { return !is_chosen(entry.first, options); });
     auto& differences = parameters.differences;
-    differences = compare(expectation, parameters.list, data.ignore_missing);
+    differences = compare(known, parameters.list, data.ignore_missing);
     auto const found = sentences(differences);
     if (options.strict && !found.empty()) {
         throw Error(Errc::input, fmt::format("--strict: {}", fmt::join(found, "; ")));
     }
     parameters.warnings.insert(parameters.warnings.end(), found.begin(), found.end());
-    if (options.expected.empty()) { return; }
+    if (!known.is_users) { return; }
     std::set<std::string> const unexpected(differences.unexpected.begin(), differences.unexpected.end());
     std::erase_if(parameters.list, [&](Parameter const& parameter) { return unexpected.contains(parameter.name); });
     if (parameters.list.empty()) {
@@ -233,9 +237,9 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     std::vector<SizeLookup> sizes;
     for (auto const& component : data.components) { sizes.push_back(size_lookup(component, config)); }
 
-    auto const expectation = expectation_for(data, sizes.front(), options);
+    auto known = known_parameters(data, config, catalog, options);
     Leaves const leaves(catalog, data.keep_in_fp32, options.dtype, {options.dequantizes, config.dtype()});
-    auto named = convert(catalog, data, config, leaves, names_in(options.expected));
+    auto named = convert(catalog, data, config, leaves, names_in(known));
     std::vector<std::string> names;
     for (auto const& parameter : named) { names.push_back(parameter.name); }
     std::set<std::string> const stored(names.begin(), names.end());
@@ -272,7 +276,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         result.warnings.push_back(
             fmt::format("--ep {} changes nothing: plan {} deals out no experts", mesh.ep, options.plan));
     }
-    compare_with(expectation, result, data, options);
+    compare_with(std::move(known), result, data, options);
     return result;
 }
 
