@@ -11,6 +11,7 @@
 #include "mapping/expectation.hpp"
 #include "mapping/parallel_plan.hpp"
 #include "mapping/pipeline.hpp"
+#include "mapping/ties.hpp"
 #include "mapping/transform.hpp"
 
 namespace shardwise {
@@ -61,7 +62,7 @@ struct ArchitectureData {
     bool has_more_rules = false;                    ///< such files take part; names need not be those stated here
     std::vector<std::string> whole_classes;         ///< classes of which these are all; empty: every class
     std::vector<std::string> ignore_missing;  ///< patterns of parameters that a checkpoint may lack
-    std::map<std::string, std::string> tied;  ///< parameter -> the one whose values it shares
+    std::vector<Tie> tied;                    ///< parameters that share their values
     KeepInFp32 keep_in_fp32;
     std::vector<Transform> transforms;
     std::map<std::string, ParallelPlan> plans;

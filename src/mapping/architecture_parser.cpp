@@ -287,6 +287,26 @@ std::vector<IgnoreRule> parse_ignore(JsonReader const& document) {
     return rules;
 }
 
+/// An object, or a list of objects where their order matters.
+std::vector<Tie> parse_ties(JsonReader const& document) {
+    std::vector<Tie> ties;
+    auto const tied = document.find("tied");
+    if (!tied) { return ties; }
+    auto const entries = tied->is_array() ? tied->array() : std::vector<JsonReader>{*tied};
+    for (auto const& entry : entries) {
+        for (auto const& [dependent, source] : entry.members()) {
+            auto const text = source.text();
+            for (auto const& pattern : {dependent, text}) {
+                try {
+                    Pattern const checked({pattern});
+                } catch (Error const& error) { source.refuse(error.what()); }
+            }
+            ties.push_back({dependent, text});
+        }
+    }
+    return ties;
+}
+
 ArchitectureData parse_document(JsonReader const& document, UsedTransforms const& used) {
     document.allow_only({"$schema",        "family",       "about", "model_types", "model_classes",
                          "base",           "base_class",   "parts", "sizes",       "ignore",
@@ -303,7 +323,7 @@ ArchitectureData parse_document(JsonReader const& document, UsedTransforms const
     if (auto const base_class = document.find("base_class")) { data.base_class = base_class->text(); }
     data.parts = parse_parts(document);
     if (auto const sizes = document.find("sizes")) { component.sizes = sizes->text_members(); }
-    if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }
+    data.tied = parse_ties(document);
     data.keep_in_fp32 = parse_keep_in_fp32(document);
     data.heads = parse_head_lists(document);
     data.whole_classes = optional_texts(document, "whole_classes");

@@ -15,6 +15,7 @@
 #include "mapping/leaves.hpp"
 #include "mapping/model_config.hpp"
 #include "mapping/scale_placement.hpp"
+#include "mapping/ties.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -169,21 +170,6 @@ bool deals_experts(ParallelPlan const& plan) {
            std::any_of(plan.head.begin(), plan.head.end(), is_of_experts);
 }
 
-/// Ties names whose values are shared: only one of a pair stands in the checkpoint, the other becomes its alias.
-/// @param stored every name the checkpoint gives, those that were not chosen included.
-void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::string> const& tied,
-               std::set<std::string> const& stored) {
-    auto const alias = [&](std::string const& absent, std::string const& present) {
-        auto const at = std::find_if(parameters.begin(), parameters.end(),
-                                     [&](Parameter const& parameter) { return parameter.name == present; });
-        if (!stored.contains(absent) && at != parameters.end()) { at->aliases.push_back(absent); }
-    };
-    for (auto const& [dependent, source] : tied) {
-        alias(dependent, source);
-        alias(source, dependent);
-    }
-}
-
 /// What the model is expected to have: by the user's word, else by the architecture's, as far as it says.
 KnownParameters known_parameters(ArchitectureData const& data, ModelConfig const& config, Catalog const& catalog,
                                  MappingOptions const& options) {
@@ -264,7 +250,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         result.list.push_back(std::move(parameter));
     }
     if (!options.dequantizes) { cut_scales_with_codes(result.list, mesh); }
-    if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
+    if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored, names_in(known)); }
     for (auto& parameter : result.list) {
         parameter.placement.stages = pipeline.stages_of(parameter.name, parameter.aliases);
     }

@@ -109,6 +109,7 @@ def with_plan_rule(rule):
 
 RIGHT = {
     "the least there can be": {"family": "f", "model_types": [], "plans": {"tp": {}}},
+    "ties in order": {**GOOD, "tied": [{"a.\\d+": "a.0"}, {"a": "b"}]},
     "every key": {
         "$schema": "schema.json", "family": "f", "about": "a", "base": "model",
         "model_types": "t", "model_classes": ["C"],
