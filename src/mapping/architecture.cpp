@@ -160,12 +160,14 @@ ModelConfig const& sub_config(ModelConfig const& config, std::vector<std::string
     return *own;
 }
 
-SizeLookup size_lookup(Component const& component, ModelConfig const& config) {
+SizeLookup size_lookup(Component const& component, ModelConfig const& config, std::optional<std::int64_t> layer) {
     auto const* const own = &sub_config(config, component.config);
-    return [&component, own](std::string const& expression) {
+    return [&component, own, layer](std::string const& expression) {
         constexpr int kMaxNesting = 16;
         int nesting = 0;
+        auto const contains = [&](std::string const& list, std::int64_t number) { return own->contains(list, number); };
         std::function<std::int64_t(std::string const&)> value_of = [&](std::string const& name) -> std::int64_t {
+            if (layer && name == "layer") { return *layer; }
             if (auto const stated = own->size(name)) { return *stated; }
             auto const derived = component.sizes.find(name);
             if (derived == component.sizes.end()) {
@@ -174,11 +176,11 @@ SizeLookup size_lookup(Component const& component, ModelConfig const& config) {
             if (++nesting > kMaxNesting) {
                 refuse(fmt::format("{}: sizes.{}: defined by itself", component.origin, name));
             }
-            auto const value = evaluate_size(derived->second, value_of);
+            auto const value = evaluate_size(derived->second, value_of, contains);
             --nesting;
             return value;
         };
-        return evaluate_size(expression, value_of);
+        return evaluate_size(expression, value_of, contains);
     };
 }
 

@@ -11,6 +11,7 @@
 #include "mapping/expectation.hpp"
 #include "mapping/parallel_plan.hpp"
 #include "mapping/pipeline.hpp"
+#include "mapping/ties.hpp"
 #include "mapping/transform.hpp"
 
 namespace shardwise {
@@ -57,8 +58,11 @@ struct ArchitectureData {
     std::vector<Part> parts;
     std::vector<IgnoreRule> ignore;
     std::vector<ParameterPattern> parameters; ///< the parameters its models have, if stated
+    std::vector<ParameterPattern> more_parameters;  ///< the same, by files of more rules
+    bool has_more_rules = false;                    ///< such files take part; names need not be those stated here
+    std::vector<std::string> whole_classes;         ///< classes of which these are all; empty: every class
     std::vector<std::string> ignore_missing;  ///< patterns of parameters that a checkpoint may lack
-    std::map<std::string, std::string> tied;  ///< parameter -> the one whose values it shares
+    std::vector<Tie> tied;                    ///< parameters that share their values
     KeepInFp32 keep_in_fp32;
     std::vector<Transform> transforms;
     std::map<std::string, ParallelPlan> plans;
@@ -107,6 +111,8 @@ ModelConfig const& sub_config(ModelConfig const& config, std::vector<std::string
 
 /// Value of a size expression for a checkpoint: names come from the component's configuration, else from its sizes.
 /// Both must outlive the lookup.
-SizeLookup size_lookup(Component const& component, ModelConfig const& config);
+/// @param layer value of the name "layer", which otherwise is a name like any other.
+SizeLookup size_lookup(Component const& component, ModelConfig const& config,
+                       std::optional<std::int64_t> layer = std::nullopt);
 
 }  // namespace shardwise

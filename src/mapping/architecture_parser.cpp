@@ -198,9 +198,9 @@ std::map<std::string, Heads> parse_head_lists(JsonReader const& document) {
 
 /// A shape, or an object with shape, dtype and whether some models lack the parameter.
 ParameterPattern parse_parameter(std::string const& name, JsonReader const& value) {
-    ParameterPattern pattern{name, {}, {}, false};
+    ParameterPattern pattern{name, {}, {}, false, {}};
     if (value.is_object()) {
-        value.allow_only({"shape", "dtype", "optional"});
+        value.allow_only({"shape", "dtype", "optional", "if"});
         if (auto const shape = value.find("shape")) { pattern.shape = shape->texts(); }
         if (auto const dtype = value.find("dtype")) {
             pattern.dtype = parse_dtype(dtype->text());
@@ -208,6 +208,7 @@ ParameterPattern parse_parameter(std::string const& name, JsonReader const& valu
         }
         auto const optional = value.find("optional");
         pattern.is_optional = optional && optional->boolean();
+        if (auto const condition = value.find("if")) { pattern.condition = condition->text(); }
     } else {
         pattern.shape = value.texts();
     }
@@ -286,10 +287,31 @@ std::vector<IgnoreRule> parse_ignore(JsonReader const& document) {
     return rules;
 }
 
+/// An object, or a list of objects where their order matters.
+std::vector<Tie> parse_ties(JsonReader const& document) {
+    std::vector<Tie> ties;
+    auto const tied = document.find("tied");
+    if (!tied) { return ties; }
+    auto const entries = tied->is_array() ? tied->array() : std::vector<JsonReader>{*tied};
+    for (auto const& entry : entries) {
+        for (auto const& [dependent, source] : entry.members()) {
+            auto const text = source.text();
+            for (auto const& pattern : {dependent, text}) {
+                try {
+                    Pattern const checked({pattern});
+                } catch (Error const& error) { source.refuse(error.what()); }
+            }
+            ties.push_back({dependent, text});
+        }
+    }
+    return ties;
+}
+
 ArchitectureData parse_document(JsonReader const& document, UsedTransforms const& used) {
-    document.allow_only({"$schema", "family", "about", "model_types", "model_classes", "base", "base_class", "parts",
-                         "sizes", "ignore", "tied", "keep_in_fp32", "heads", "parameters", "ignore_missing",
-                         "transforms", "plans", "pipeline", "variants"});
+    document.allow_only({"$schema",        "family",       "about", "model_types", "model_classes",
+                         "base",           "base_class",   "parts", "sizes",       "ignore",
+                         "tied",           "keep_in_fp32", "heads", "parameters",  "whole_classes",
+                         "ignore_missing", "transforms",   "plans", "pipeline",    "variants"});
     ArchitectureData data;
     auto& component = data.components.emplace_back();
     component.origin = document.path();
@@ -301,9 +323,10 @@ ArchitectureData parse_document(JsonReader const& document, UsedTransforms const
     if (auto const base_class = document.find("base_class")) { data.base_class = base_class->text(); }
     data.parts = parse_parts(document);
     if (auto const sizes = document.find("sizes")) { component.sizes = sizes->text_members(); }
-    if (auto const tied = document.find("tied")) { data.tied = tied->text_members(); }
+    data.tied = parse_ties(document);
     data.keep_in_fp32 = parse_keep_in_fp32(document);
     data.heads = parse_head_lists(document);
+    data.whole_classes = optional_texts(document, "whole_classes");
     data.ignore_missing = optional_texts(document, "ignore_missing");
     if (auto const parameters = document.find("parameters")) {
         for (auto const& [name, value] : parameters->members()) {
@@ -328,7 +351,7 @@ std::map<std::string, std::string> variant_keys(JsonReader const& document) {
     std::map<std::string, std::string> keys;
     for (auto const& [key, variant] : variants->members()) {
         variant.allow_only({"about", "base", "base_class", "parts", "sizes", "ignore", "tied", "keep_in_fp32", "heads",
-                            "parameters", "ignore_missing", "transforms", "plans", "pipeline"});
+                            "parameters", "whole_classes", "ignore_missing", "transforms", "plans", "pipeline"});
         for (std::string_view rest = key; !rest.empty();) {
             auto const name = std::string(rest.substr(0, rest.find(", ")));
             rest.remove_prefix(std::min(name.size() + 2, rest.size()));

@@ -142,7 +142,9 @@ class Assembly {
         auto const at = join(whole.base, part.module);
         for (auto const& [dependent, source] : rules.tied) {
             if (!dependent.starts_with(inner) || !source.starts_with(inner)) { continue; }
-            whole.tied.emplace(join(at, dependent.substr(inner.size())), join(at, source.substr(inner.size())));
+            Tie const tie{join(at, dependent.substr(inner.size())), join(at, source.substr(inner.size()))};
+            auto const is_same = [&](Tie const& known) { return known.dependent == tie.dependent; };
+            if (std::none_of(whole.tied.begin(), whole.tied.end(), is_same)) { whole.tied.push_back(tie); }
         }
     }
 
@@ -191,11 +193,15 @@ void add_rules(ArchitectureData& data, RuleText const& text, std::vector<Transfo
     for (auto& transform : rules.transforms) { transform.component = component; }
     append(first, std::move(rules.transforms));
     append(data.ignore, std::move(rules.ignore));
-    append(data.parameters, std::move(rules.parameters));
+    append(data.more_parameters, std::move(rules.parameters));
+    data.has_more_rules = true;
     append(data.ignore_missing, std::move(rules.ignore_missing));
     append(data.keep_in_fp32.float16, std::move(rules.keep_in_fp32.float16));
     append(data.keep_in_fp32.float16_and_bfloat16, std::move(rules.keep_in_fp32.float16_and_bfloat16));
-    for (auto& [name, source] : rules.tied) { data.tied.insert_or_assign(name, source); }
+    for (auto& tie : rules.tied) {
+        std::erase_if(data.tied, [&](Tie const& known) { return known.dependent == tie.dependent; });
+        data.tied.push_back(std::move(tie));
+    }
     for (auto& [name, heads] : rules.heads) { data.heads.insert_or_assign(name, heads); }
     for (auto& [name, plan] : rules.plans) {
         if (!plan.extends.empty()) {

@@ -46,21 +46,30 @@ NumberRange range_of(std::string const& text, SizeLookup const& size_of) {
     return {size_of(text.substr(0, dots)), size_of(text.substr(dots + kTo.size()))};
 }
 
-void write_out(std::string const& pattern, SizeLookup const& size_of, std::vector<std::string>& names) {
+/// A name that a pattern stands for, and the first number in it that stood in braces.
+struct NumberedName {
+    std::string name;
+    std::optional<std::int64_t> number;
+};
+
+void write_out(NumberedName const& pattern, SizeLookup const& size_of, std::vector<NumberedName>& names) {
     constexpr std::size_t kMostNames = 1U << 22U;
-    auto const open = pattern.find('{');
-    auto const close = pattern.find('}');
+    auto const& text = pattern.name;
+    auto const open = text.find('{');
+    auto const close = text.find('}');
     if (open == std::string::npos && close == std::string::npos) {
-        if (names.size() >= kMostNames) { refuse(fmt::format("'{}' makes more than {} names", pattern, kMostNames)); }
+        if (names.size() >= kMostNames) { refuse(fmt::format("'{}' makes more than {} names", text, kMostNames)); }
         names.push_back(pattern);
         return;
     }
     if (open == std::string::npos || close == std::string::npos || close < open) {
-        refuse(fmt::format("'{}': braces that do not pair", pattern));
+        refuse(fmt::format("'{}': braces that do not pair", text));
     }
-    auto const range = range_of(pattern.substr(open + 1, close - open - 1), size_of);
+    auto const range = range_of(text.substr(open + 1, close - open - 1), size_of);
     for (auto number = range.first; number <= range.last; ++number) {
-        write_out(fmt::format("{}{}{}", pattern.substr(0, open), number, pattern.substr(close + 1)), size_of, names);
+        write_out({fmt::format("{}{}{}", text.substr(0, open), number, text.substr(close + 1)),
+                   pattern.number.value_or(number)},
+                  size_of, names);
     }
 }
 
@@ -108,20 +117,22 @@ std::string to_json(Expectation const& expectation) {
 }
 
 std::vector<std::string> names_of_pattern(std::string const& pattern, SizeLookup const& size_of) {
+    std::vector<NumberedName> numbered;
+    write_out({pattern, {}}, size_of, numbered);
     std::vector<std::string> names;
-    write_out(pattern, size_of, names);
+    for (auto& entry : numbered) { names.push_back(std::move(entry.name)); }
     return names;
 }
 
-Expectation expectation_of(std::vector<ParameterPattern> const& patterns, SizeLookup const& size_of) {
+Expectation expectation_of(std::vector<ParameterPattern> const& patterns, LayerLookup const& sizes_of) {
     Expectation expectation;
+    auto const size_of = sizes_of(std::nullopt);
     for (auto const& pattern : patterns) {
-        std::vector<std::string> names;
-        try {
-            names = names_of_pattern(pattern.name, size_of);
-        } catch (Error const&) { continue; }
+        std::vector<NumberedName> names;
+        write_out({pattern.name, {}}, size_of, names);
         auto const shape = shape_of(pattern, size_of);
-        for (auto& name : names) {
+        for (auto& [name, number] : names) {
+            if (!pattern.condition.empty() && sizes_of(number)(pattern.condition) == 0) { continue; }
             expectation.insert_or_assign(std::move(name), ExpectedParameter{pattern.dtype, shape, pattern.is_optional});
         }
     }

@@ -40,6 +40,11 @@ ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
         for (auto const& [key, value] : object.items()) {
             if (value.is_number_integer()) { sizes_.emplace(prefix + key, value.get<std::int64_t>()); }
             if (value.is_boolean()) { sizes_.emplace(prefix + key, value.get<bool>() ? 1 : 0); }
+            if (!value.is_array()) { continue; }
+            auto& list = lists_[prefix + key];
+            for (auto const& entry : value) {
+                if (entry.is_number_integer()) { list.insert(entry.get<std::int64_t>()); }
+            }
         }
     };
     take_sizes(document, "");
@@ -57,6 +62,12 @@ ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
     if (auto const type = document.find("model_type"); type != document.end() && type->is_string()) {
         model_type_ = type->get<std::string>();
     }
+    if (auto const quantized = document.find("quantization_config");
+        quantized != document.end() && quantized->is_object()) {
+        auto const method = quantized->find("quant_method");
+        bool const is_named = method != quantized->end() && method->is_string();
+        quantization_ = is_named ? method->get<std::string>() : "unknown means";
+    }
     auto const classes = document.find("architectures");
     if (classes != document.end() && classes->is_array() && !classes->empty() && classes->front().is_string()) {
         model_class_ = classes->front().get<std::string>();
@@ -70,6 +81,11 @@ ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
 ModelConfig const& ModelConfig::sub(std::string const& name) const {
     auto const found = std::find(sub_names_.begin(), sub_names_.end(), name);
     return found == sub_names_.end() ? *this : subs_[static_cast<std::size_t>(found - sub_names_.begin())];
+}
+
+bool ModelConfig::contains(std::string const& name, std::int64_t number) const {
+    auto const found = lists_.find(name);
+    return found != lists_.end() && found->second.contains(number);
 }
 
 std::optional<std::int64_t> ModelConfig::size(std::string const& name) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,10 +34,16 @@ class ModelConfig {
     /// is not known here: Gemma ties, and its published configurations do not say so.
     bool unties_embeddings() const noexcept { return unties_embeddings_; }
 
+    /// "quant_method" of "quantization_config"; empty if the model is not quantized.
+    std::string const& quantization() const noexcept { return quantization_; }
+
     /// "dtype" or "torch_dtype", at the top or in "text_config"; nothing if not stated or no floating-point type.
     std::optional<DType> dtype() const noexcept { return dtype_; }
 
     std::optional<std::int64_t> size(std::string const& name) const;
+
+    /// Whether the list @p name has @p number among its entries; a list that is not stated has none.
+    bool contains(std::string const& name, std::int64_t number) const;
 
     /// The sub-configuration @p name ("text_config"), as a configuration of its own. Where there is none this one
     /// itself: older files state the fields of a part beside those of the whole.
@@ -47,9 +54,11 @@ class ModelConfig {
 
     std::string model_type_;
     std::string model_class_;
+    std::string quantization_;
     bool unties_embeddings_ = false;
     std::optional<DType> dtype_;
     std::map<std::string, std::int64_t> sizes_;
+    std::map<std::string, std::set<std::int64_t>> lists_;
     std::vector<std::string> sub_names_;
     std::vector<ModelConfig> subs_;  ///< one a name
 };

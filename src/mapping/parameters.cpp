@@ -11,9 +11,11 @@
 #include "mapping/architecture_data.hpp"
 #include "mapping/comparison.hpp"
 #include "mapping/conversion.hpp"
+#include "mapping/known_parameters.hpp"
 #include "mapping/leaves.hpp"
 #include "mapping/model_config.hpp"
 #include "mapping/scale_placement.hpp"
+#include "mapping/ties.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -129,9 +131,6 @@ class RulePlacer {
         } catch (Error const& error) { throw error.while_(name); }
     }
 
-    /// Those of the whole model.
-    SizeLookup const& model_sizes() const { return sizes_.front(); }
-
     std::vector<std::string> warnings() const { return cut_heads_.warnings(); }
 
    private:
@@ -212,52 +211,40 @@ bool deals_experts(ParallelPlan const& plan) {
            std::any_of(plan.head.begin(), plan.head.end(), is_of_experts);
 }
 
-/// Ties names whose values are shared: only one of a pair stands in the checkpoint, the other becomes its alias.
-/// @param stored every name the checkpoint gives, those that were not chosen included.
-void tie_names(std::vector<Parameter>& parameters, std::map<std::string, std::string> const& tied,
-               std::set<std::string> const& stored) {
-    auto const alias = [&](std::string const& absent, std::string const& present) {
-        auto const at = std::find_if(parameters.begin(), parameters.end(),
-                                     [&](Parameter const& parameter) { return parameter.name == present; });
-        if (!stored.contains(absent) && at != parameters.end()) { at->aliases.push_back(absent); }
-    };
-    for (auto const& [dependent, source] : tied) {
-        alias(dependent, source);
-        alias(source, dependent);
-    }
-}
-
 /// What the model is expected to have: by the user's word, else by the architecture's, as far as it says.
-Expectation expectation_for(ArchitectureData const& data, SizeLookup const& size_of, MappingOptions const& options) {
-    auto expectation = options.expected.empty() ? expectation_of(data.parameters, size_of) : options.expected;
-    if (expectation.empty() && options.strict) {
-        throw Error(Errc::input, fmt::format("--strict: nothing states the parameters of {}; name a file with --expect",
-                                             data.family));
+KnownParameters known_parameters(ArchitectureData const& data, ModelConfig const& config, Catalog const& catalog,
+                                 MappingOptions const& options) {
+    if (!options.expected.empty()) { return {options.expected, true, {}, true}; }
+    try {
+        return parameters_by_architecture(data, config, catalog);
+    } catch (Error const& error) {
+        if (options.strict) { throw error.while_("--strict"); }
+        return {};
     }
-    std::erase_if(expectation, [&](auto const& entry) { return !is_chosen(entry.first, options); });
-    return expectation;
 }
 
-/// The names of the model's parameters, where the user says what they are.
-NameSet names_in(Expectation const& expected) {
+/// The names that parameters of the model have, as far as they are known for sure.
+NameSet names_in(KnownParameters const& known) {
     NameSet names;
-    for (auto const& [name, parameter] : expected) { names.insert(name); }
+    if (!known.settles_names) { return names; }
+    for (auto const& [name, parameter] : known.expected) { names.insert(name); }
     return names;
 }
 
 /// Notes what differs from the expectation. What the user does not expect is not loaded; what only the architecture
 /// does not know is: its description may well be the poorer one.
-void compare_with(Expectation const& expectation, Parameters& parameters, ArchitectureData const& data,
+void compare_with(KnownParameters known, Parameters& parameters, ArchitectureData const& data,
                   MappingOptions const& options) {
-    if (expectation.empty()) { return; }
+    if (known.expected.empty()) { return; }
+    std::erase_if(known.expected, [&](auto const& entry) { return !is_chosen(entry.first, options); });
     auto& differences = parameters.differences;
-    differences = compare(expectation, parameters.list, data.ignore_missing);
+    differences = compare(known, parameters.list, data.ignore_missing);
     auto const found = sentences(differences);
     if (options.strict && !found.empty()) {
         throw Error(Errc::input, fmt::format("--strict: {}", fmt::join(found, "; ")));
     }
     parameters.warnings.insert(parameters.warnings.end(), found.begin(), found.end());
-    if (options.expected.empty()) { return; }
+    if (!known.is_users) { return; }
     std::set<std::string> const unexpected(differences.unexpected.begin(), differences.unexpected.end());
     std::erase_if(parameters.list, [&](Parameter const& parameter) { return unexpected.contains(parameter.name); });
     if (parameters.list.empty()) {
@@ -275,9 +262,9 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     ModelConfig const config(catalog.config_json());
     auto const& plan = plan_of(data, options.plan);
     RulePlacer placer(data, plan, config, options);
-    auto const expectation = expectation_for(data, placer.model_sizes(), options);
+    auto known = known_parameters(data, config, catalog, options);
     Leaves const leaves(catalog, data.keep_in_fp32, options.dtype, {options.dequantizes, config.dtype()});
-    auto named = convert(catalog, data, config, leaves, names_in(options.expected));
+    auto named = convert(catalog, data, config, leaves, names_in(known));
     std::vector<std::string> names;
     std::set<std::string> seen_names;
     for (auto const& parameter : named) {
@@ -300,7 +287,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     if (options.strict_divisible) {
         for (auto const& parameter : result.list) { check_divisible(parameter, mesh); }
     }
-    if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored); }
+    if (!config.unties_embeddings()) { tie_names(result.list, data.tied, stored, names_in(known)); }
     for (auto& parameter : result.list) {
         parameter.placement.stages = pipeline.stages_of(parameter.name, parameter.aliases);
     }
@@ -312,7 +299,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         result.warnings.push_back(
             fmt::format("--ep {} changes nothing: plan {} deals out no experts", mesh.ep, options.plan));
     }
-    compare_with(expectation, result, data, options);
+    compare_with(std::move(known), result, data, options);
     return result;
 }
 

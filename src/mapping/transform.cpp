@@ -97,6 +97,14 @@ std::vector<std::string> output_names(MappedName const& mapped, std::span<Transf
     return names;
 }
 
+/// True if something made of the tensor @p stored is to have the name that another stored tensor has.
+bool takes_name_of_another(MappedName const& mapped, std::string const& stored, NameSet const& stored_names,
+                           std::span<Transform const> transforms) {
+    auto const outputs = output_names(mapped, transforms);
+    return std::any_of(outputs.begin(), outputs.end(),
+                       [&](std::string const& output) { return output != stored && stored_names.contains(output); });
+}
+
 /// Tells whether names are the model's, and mends them if only the base model's path makes the difference.
 class ModelNames {
    public:
@@ -152,8 +160,12 @@ std::vector<MappedName> map_names(std::span<Transform const> transforms, std::ve
     for (auto& entry : mapped) { entry.converter = find_converter(transforms, entry.name, base_prefix); }
     if (model_names.empty()) { return mapped; }
     ModelNames const known(model_names, base_prefix, transforms);
+    NameSet const stored_names(names.begin(), names.end());
     for (std::size_t i = 0; i < mapped.size(); ++i) {
-        if (known.lead(mapped[i])) { continue; }
+        if (known.lead(mapped[i]) &&
+            !(model_names.contains(names[i]) && takes_name_of_another(mapped[i], names[i], stored_names, transforms))) {
+            continue;
+        }
         MappedName stored{std::move(names[i]), std::nullopt};
         if (known.lead(stored)) { mapped[i] = std::move(stored); }
     }

@@ -69,7 +69,8 @@ using NameSet = std::set<std::string, std::less<>>;
 ///
 /// Where the model's own names are known, the base model's path is put in front of a name, or taken away from it, if
 /// that makes it one of them; and a stored name that is one of them already keeps it, without any rule, if the rules
-/// lead elsewhere. So checkpoints of the base model alone and converted ones load, too.
+/// lead elsewhere, or to the name of another stored tensor. So checkpoints of the base model alone and converted ones
+/// load, too.
 /// @param base_prefix module path of the base model, which a scope may or may not repeat; without a dot at its end.
 /// @param model_names empty: not known.
 std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,

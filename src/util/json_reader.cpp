@@ -65,6 +65,10 @@ void JsonReader::refuse(std::string const& what) const { throw Error(Errc::input
 bool JsonReader::is_text() const { return value_->is_string(); }
 bool JsonReader::is_object() const { return value_->is_object(); }
 
+bool JsonReader::is_array() const {
+    return value_->is_array();
+}
+
 std::string JsonReader::text() const {
     if (!value_->is_string()) { refuse(fmt::format("expected a text, found {}", value_->type_name())); }
     return value_->get<std::string>();

@@ -30,6 +30,7 @@ class JsonReader {
 
     bool is_text() const;
     bool is_object() const;
+    bool is_array() const;
 
     /// The value as that type, or an error naming what was expected.
     std::string text() const;

@@ -276,13 +276,15 @@ def arrays_of(shapes):
     return arrays
 
 
-def held_by_ranks(root, cases):
+def held_by_ranks(root, cases, are_parameters=False):
     """{case: {(plan, tp, rank, parameter): array}} as the program has it, or what it refuses a case with.
-    cases: {case: (config, arrays)}"""
+    cases: {case: (config, arrays)}; are_parameters: the tensors are the model's parameters, and the program is told."""
     for name, (config, arrays) in cases.items():
         (root / name).mkdir()
         save_file(arrays, root / name / "model.safetensors")
         (root / name / "config.json").write_text(json.dumps(config))
+        if are_parameters:
+            (root / name / "expected.json").write_text(json.dumps({parameter: {} for parameter in arrays}))
     program = BIN.parent / "tests/held_by_ranks"
     result = subprocess.run([str(program), str(root)], env=environment(), capture_output=True, text=True, timeout=250)
     assert result.returncode == 0, result.stderr
@@ -332,6 +334,20 @@ def test_every_rank_holds_what_is_recorded(tmp_path):
     found = {name: digest(held[name]) for name, (_, _, expected) in record.items() if digest(held[name]) != expected}
     assert len(record) > 400
     assert not found, f"{len(found)} of {len(record)} cases are not as recorded, such as {sorted(found)[:8]}"
+
+
+def test_a_checkpoint_saved_after_conversion_loads_the_same(tmp_path):
+    """The model's names, where they are known, keep rules from what has been converted already."""
+    record = recorded()
+    stored, converted = tmp_path / "stored", tmp_path / "converted"
+    stored.mkdir()
+    converted.mkdir()
+    held = held_by_ranks(stored, {name: (config, arrays_of(shapes)) for name, (config, shapes, _) in record.items()})
+    whole = {name: (record[name][0], {parameter: array for (plan, tp, _, parameter), array in found.items()
+                                      if (plan, tp) == ("tp", 1)}) for name, found in held.items()}
+    again = held_by_ranks(converted, whole, are_parameters=True)
+    found = {name: difference(held[name], again[name]) for name in record}
+    assert {name: text for name, text in found.items() if text} == {}
 
 
 def test_the_record_is_the_tables(made):

@@ -2,6 +2,7 @@
 the schema and the program must refuse alike."""
 import copy
 import json
+import re
 
 import pytest
 
@@ -108,21 +109,23 @@ def with_plan_rule(rule):
 
 RIGHT = {
     "the least there can be": {"family": "f", "model_types": [], "plans": {"tp": {}}},
+    "ties in order": {**GOOD, "tied": [{"a.\\d+": "a.0"}, {"a": "b"}]},
     "every key": {
         "$schema": "schema.json", "family": "f", "about": "a", "base": "model",
         "model_types": "t", "model_classes": ["C"],
         "sizes": {"a": "rows * (2 + 1)"}, "ignore": "inv_freq$", "tied": {"a": "b"},
         "heads": {"query": ["q"], "key_value": "k"},
         "parameters": {"norm.weight": ["rows"], "layers.{rows}.{1...rows}.w": {"shape": ["2"], "dtype": "BF16",
-                                                                              "optional": True}},
-        "ignore_missing": "inv_freq$",
+                                                                              "optional": True},
+                       "layers.{rows}.b": {"shape": ["rows % 2"], "if": "(layer in list) == 0"}},
+        "whole_classes": "C", "ignore_missing": "inv_freq$",
         "pipeline": {"layers": "blocks", "first": ["wte"], "last": ["ln_f", "head"]},
         "base_class": "C", "keep_in_fp32": {"float16": "a", "float16_and_bfloat16": ["b", "c"]},
         "parts": {"a.b": {"config": "a_config", "model_type": "llama", "head": True},
                   "c": {"config": ["a_config", "b_config"]}},
         "variants": {"t, C": {"about": "a", "base": "m", "base_class": "", "parts": {}, "sizes": {}, "ignore": [],
-                              "tied": {}, "keep_in_fp32": {}, "heads": {}, "parameters": {}, "ignore_missing": [],
-                              "pipeline": {}, "transforms": [{"use": "mixtral"}],
+                              "tied": {}, "keep_in_fp32": {}, "heads": {}, "parameters": {}, "whole_classes": [],
+                              "ignore_missing": [], "pipeline": {}, "transforms": [{"use": "mixtral"}],
                               "plans": {"tp": {}}}},
         "transforms": [
             {"use": "llava"},
@@ -314,6 +317,10 @@ class TestAgainstTheReference:
     def config(self, family):
         return load(SOURCE / f"configs/{family}.json")
 
+    def transforms(self, family):
+        rules = self.config(family).get("transforms", [])
+        return self.transforms(rules[0]["use"]) if rules and "use" in rules[0] else rules
+
     def test_the_plans_cut_alike(self, reference, family, model_type):
         config = self.config(family)
         model = reference["models"][model_type]
@@ -327,7 +334,7 @@ class TestAgainstTheReference:
         assert not found, "\n".join(found)
 
     def test_the_conversions_are_the_same(self, reference, family, model_type):
-        ours = [normal_transform(rule) for rule in self.config(family).get("transforms", [])]
+        ours = [normal_transform(rule) for rule in self.transforms(family)]
         theirs = conversions(reference, model_type)
         assert ours == theirs, f"{model_type}: transforms: config has {ours}, reference has {theirs}"
 
@@ -339,8 +346,11 @@ class TestAgainstTheReference:
         assert config["tied"] == causal_lm["tied_weights_keys"]
 
     def test_sizes_named_by_the_config_are_fields_of_the_model(self, reference, family, model_type):
-        """Sizes that only the config computes are known fields, too."""
-        assert set(self.config(family).get("sizes", {})) <= set(reference["models"][model_type]["sizes"]) | {"head_dim"}
+        """Others are there for the file's own expressions, which use them."""
+        config = self.config(family)
+        used = set(re.findall(r"\w+", json.dumps([config.get("parameters"), list(config.get("sizes", {}).values()),
+                                                       self.transforms(family)])))
+        assert set(config.get("sizes", {})) <= set(reference["models"][model_type]["sizes"]) | {"head_dim"} | used
 
 
 def test_legacy_renames_are_the_same(reference):

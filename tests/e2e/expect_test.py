@@ -124,7 +124,7 @@ def test_an_architecture_can_say_what_its_models_have(shardwise, tmp_path, check
         "parameters": {
             "model.layers.{12}.mlp.up_proj.weight": ["6", "4"],
             "model.layers.{1...12}.mlp.down_proj.weight": {"shape": ["4", "6"], "optional": True},
-            "model.layers.{num_hidden_layers}.q": [],
+            "model.layers.{0...1}.q": {"if": "tie_word_embeddings == 0"},
             "model.embed_tokens.weight": {"dtype": "BF16"}, "lm_head.weight": {}, "inv_freq": ["2"],
             "model.norms.weight": ["4"],
         },
@@ -137,6 +137,17 @@ def test_an_architecture_can_say_what_its_models_have(shardwise, tmp_path, check
         "missing": ["model.norms.weight"], "unexpected": ["model.norm.weight"], "mismatched": []}
     assert "model.norm.weight" in read_rank(tmp_path / "out", 0), "only --expect leaves things out"
     assert shardwise.run("load", checkpoint, f"--arch={file}", "--strict", ranks=2).returncode == 3
+
+
+def test_an_architecture_says_nothing_where_config_does_not_tell_the_names(shardwise, tmp_path, checkpoint):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"family": "mine", "model_types": [], "plans": {"tp": {}}, "parameters": {
+        "model.norm.weight": ["9"], "model.layers.{num_hidden_layers}.q": []}}))
+    plan = shardwise.check("plan", checkpoint, f"--arch={file}", "--tp=2", "--json")
+    assert not any(json.loads(plan.stdout)["differences"].values())
+    result = shardwise.run("plan", checkpoint, f"--arch={file}", "--tp=2", "--strict")
+    assert result.returncode == 3
+    assert "config.json has no whole number 'num_hidden_layers', which" in result.stderr
 
 
 def test_a_file_of_more_rules_can_say_it_too(shardwise, tmp_path, checkpoint):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 
 import pytest
@@ -53,6 +54,19 @@ def test_ranks_hold_what_the_frameworks_ranks_hold(
 ):
     shardwise.check("load", golden / model / "ckpt", f"--plan={plan}", f"--out={tmp_path}", ranks=tp)
     status, output = compare(capsys, monkeypatch, tmp_path, golden / model, "--tp", tp, "--plan", plan)
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("model,plan,tp", cases())
+def test_a_checkpoint_saved_after_conversion_loads_the_same(
+    shardwise, golden, compare, capsys, monkeypatch, tmp_path, model, plan, tp
+):
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    shutil.copy(golden / model / "ckpt/config.json", saved)
+    shutil.copy(golden / model / "full.safetensors", saved / "model.safetensors")
+    shardwise.check("load", saved, f"--plan={plan}", "--strict", f"--out={tmp_path / 'out'}", ranks=tp)
+    status, output = compare(capsys, monkeypatch, tmp_path / "out", golden / model, "--tp", tp, "--plan", plan)
     assert status == 0, output
 
 

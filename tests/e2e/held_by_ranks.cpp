@@ -1,6 +1,7 @@
 // held_by_ranks ROOT: what every rank would hold of each checkpoint ROOT/NAME, worked out by the library's rules and
 // index maps in one process: a line of JSON for each parameter and rank, or for each checkpoint that is refused.
-// Tensors are I32. A plan "ep" is looked at where there is one. What the ranks hold must give back the stored tensors.
+// Tensors are I32. Where ROOT/NAME/expected.json states the model's parameters they are what --expect says. A plan "ep"
+// is looked at where there is one. What the ranks hold must give back the stored tensors.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -99,6 +100,8 @@ void print_case(std::string const& name, fs::path const& folder) {
     std::vector<NaiveTensor> contents;
     for (auto const& record : catalog.tensors()) { contents.push_back(read_tensor(catalog, record)); }
     auto const data = Architecture::for_config(catalog.config_json()).data_for(catalog.config_json());
+    auto const stated = folder / "expected.json";
+    auto const expected = fs::exists(stated) ? read_expectation(stated.string()) : Expectation();
     std::map<std::string, std::vector<std::int64_t>> const worlds = {{"tp", {1, 2, 3, 4, 8}}, {"ep", {1, 2}}};
     for (auto const& [plan, sizes] : worlds) {
         if (!data->plans.contains(plan)) { continue; }
@@ -106,6 +109,7 @@ void print_case(std::string const& name, fs::path const& folder) {
             MappingOptions options;
             options.mesh.tp = tp;
             options.plan = plan;
+            options.expected = expected;
             print_ranks(name, catalog, contents, options);
         }
     }

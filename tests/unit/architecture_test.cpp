@@ -163,8 +163,12 @@ struct SizeCase {
 
 class SizeExpression : public ::testing::TestWithParam<SizeCase> {};
 
+bool contains(std::string const& list, std::int64_t number) {
+    return list == "odd" && number % 2 == 1;
+}
+
 TEST_P(SizeExpression, HasTheValueOfArithmetic) {
-    EXPECT_EQ(evaluate_size(GetParam().text, value_of), GetParam().value) << GetParam().text;
+    EXPECT_EQ(evaluate_size(GetParam().text, value_of, contains), GetParam().value) << GetParam().text;
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, SizeExpression,
@@ -172,7 +176,12 @@ INSTANTIATE_TEST_SUITE_P(Sizes, SizeExpression,
                                            SizeCase{"heads*head_dim", 2048}, SizeCase{" ( heads + 1 ) * 2 ", 66},
                                            SizeCase{"heads + 1 * 2", 34}, SizeCase{"10 - 3 - 2", 5},
                                            SizeCase{"64 / 4 / 2", 8}, SizeCase{"2 * heads / head_dim", 1},
-                                           SizeCase{"2 - 5", -3}, SizeCase{"((((1))))", 1}));
+                                           SizeCase{"2 - 5", -3}, SizeCase{"((((1))))", 1}, SizeCase{"7 % 4", 3},
+                                           SizeCase{"2 * heads % 3 + 1", 2}, SizeCase{"heads == 31 + 1", 1},
+                                           SizeCase{"heads == 31", 0}, SizeCase{"heads != 31", 1},
+                                           SizeCase{"3*(heads!=32)", 0}, SizeCase{"(heads == 32) * 5", 5},
+                                           SizeCase{"heads in odd", 0}, SizeCase{"2 + 1 in odd", 1},
+                                           SizeCase{"(3 in odd) + (4 in odd)", 1}, SizeCase{"3 in even", 0}));
 
 struct SizeErrorCase {
     std::string text;
@@ -194,7 +203,9 @@ INSTANTIATE_TEST_SUITE_P(
         SizeErrorCase{"heads / 0", "does not come out even"}, SizeErrorCase{"(heads", "a parenthesis is not closed"},
         SizeErrorCase{"heads)", "')' is left over"}, SizeErrorCase{"heads head_dim", "'head_dim' is left over"},
         SizeErrorCase{"2x", "'2x' is no number"}, SizeErrorCase{"1.5", "'1.5' is no number"},
-        SizeErrorCase{"heads % 2", "'% 2' is left over"}, SizeErrorCase{"-1", "'-1' is no name or number"},
+        SizeErrorCase{"heads & 2", "'& 2' is left over"}, SizeErrorCase{"heads % 0", "32 % 0 is not defined"},
+        SizeErrorCase{"heads ==", "ends too early"}, SizeErrorCase{"1 == 1 == 1", "'== 1' is left over"},
+        SizeErrorCase{"1 in odd", "'in odd' is left over"}, SizeErrorCase{"-1", "'-1' is no name or number"},
         SizeErrorCase{"hidden", "no size hidden"}, SizeErrorCase{"9223372036854775807 + 1", "overflows"},
         SizeErrorCase{"4611686018427387904 * 2", "overflows"},
         SizeErrorCase{"0 - 9223372036854775807 - 2", "overflows"}, SizeErrorCase{"9223372036854775808", "is no number"},

@@ -40,16 +40,39 @@ TEST(PatternNames, BracesMustPair) {
     }
 }
 
+/// Sizes of which "layer" is the layer's own.
+SizeLookup sizes_of(std::optional<std::int64_t> layer) {
+    return [layer](std::string const& expression) {
+        if (layer && expression == "layer != 1") { return std::int64_t{*layer != 1}; }
+        return size_of(expression);
+    };
+}
+
 TEST(Expectation, OfPatternsHasShapesThatConfigStates) {
-    auto const expected = expectation_of({{"l.{layers}.w", {{"hidden", "hidden"}}, DType::bf16, false},
-                                          {"bias", {{"unknown"}}, {}, true},
-                                          {"x.{unknown}", {}, {}, false}},
-                                         size_of);
+    auto const expected = expectation_of(
+        {{"l.{layers}.w", {{"hidden", "hidden"}}, DType::bf16, false, {}}, {"bias", {{"unknown"}}, {}, true, {}}},
+        sizes_of);
     ASSERT_EQ(expected.size(), 4U);
     EXPECT_EQ(expected.at("l.2.w").shape, (Shape{8, 8}));
     EXPECT_EQ(expected.at("l.2.w").dtype, DType::bf16);
     EXPECT_FALSE(expected.at("bias").shape);
     EXPECT_TRUE(expected.at("bias").is_optional);
+}
+
+TEST(Expectation, NamesThatConfigDoesNotStateAreRefused) {
+    EXPECT_THROW(expectation_of({{"x.{unknown}", {}, {}, false, {}}}, sizes_of), Error);
+    EXPECT_THROW(expectation_of({{"x", {}, {}, false, "unknown"}}, sizes_of), Error);
+    EXPECT_THROW(expectation_of({{"x", {}, {}, false, "layer != 1"}}, sizes_of), Error) << "lies in no layer";
+}
+
+TEST(Expectation, OfPatternsHasNamesWhoseConditionHolds) {
+    auto const expected = expectation_of({{"l.{layers}.{dense...layers - 1}.w", {}, {}, false, "layer != 1"},
+                                          {"never", {}, {}, false, "none"},
+                                          {"always", {}, {}, false, "layers"}},
+                                         sizes_of);
+    std::vector<std::string> names;
+    for (auto const& [name, parameter] : expected) { names.push_back(name); }
+    EXPECT_THAT(names, ElementsAre("always", "l.0.1.w", "l.0.2.w", "l.2.1.w", "l.2.2.w"));
 }
 
 class ExpectationFile : public ::testing::Test {

@@ -284,6 +284,9 @@ TEST(KnownNames, KeepATensorThatIsConvertedAlready) {
                 ElementsAre("encoder.layers.0.a", "w"));
     EXPECT_THAT(known(kRules, {"encoder.layers.0.a"}, {"layers.0.a", "encoder.layers.0.a"}), ElementsAre("layers.0.a"))
         << "only where the rules lead elsewhere";
+    EXPECT_THAT(known(kRules, {"encoder.layers.0.a", "layers.0.a"}, {"layers.0.a", "encoder.layers.0.a"}),
+                ElementsAre("encoder.layers.0.a", "layers.0.a"))
+        << "or to a name that is another's";
     EXPECT_THAT(known(kRules, {"encoder.layers.0.a"}, {"model.encoder.layers.0.a"}),
                 ElementsAre("model.encoder.layers.0.a"));
     EXPECT_THAT(known(kRules, {"w"}, {"something"}), ElementsAre("v")) << "not the model's either way";
