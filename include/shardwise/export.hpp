@@ -19,6 +19,14 @@ namespace shardwise {
 /// Data of a file that convert_checkpoint fills before it begins the next one, as is usual on model hubs.
 inline constexpr std::uint64_t kConvertedFileBytes = 5'000'000'000;
 
+/// What convert_checkpoint makes FP8 of: codes F8_E4M3 and, beside X, X_scale_inv in F32 with one number a block, the
+/// layout of the models of DeepSeek-V3's kind.
+struct QuantizeOptions {
+    std::vector<std::string> patterns = {};  ///< shell patterns of parameters; none: nothing is quantized
+    std::uint64_t block_rows = 128;
+    std::uint64_t block_columns = 128;
+};
+
 struct ExportOptions {
     /// Split into files of at most so many bytes of data; a longer tensor has a file for itself. Nothing: export splits
     /// as the original was split, convert by kConvertedFileBytes.
@@ -26,6 +34,8 @@ struct ExportOptions {
 
     /// Replace a checkpoint that is in the folder: its index and its other files go.
     bool overwrite = false;
+
+    QuantizeOptions quantize = {};  ///< of convert
 };
 
 /// A file that was written.
@@ -40,6 +50,7 @@ struct ExportReport {
     std::size_t tensors = 0;
     std::uint64_t tensor_bytes = 0;
     std::vector<std::string> left_out;  ///< stored tensors of the source that no rank holds, by name
+    std::vector<std::string> not_quantized = {};  ///< parameters that were to be, but are no matrices of whole blocks
 };
 
 /// Turns rank files back into the checkpoint that they were loaded from: original names, types, shapes, files, index

@@ -120,7 +120,12 @@ po::options_description export_options() {
 
 po::options_description convert_options() {
     auto group = writing_options("split into files of at most this size (default: 5GB, as is usual on model hubs)");
-    group.add_options()("arch", text_of("NAME|FILE"), kArchitectureHelp);
+    group.add_options()
+        ("quantize", patterns(),
+         "make FP8 of the matrices whose name fits this shell pattern (may be repeated): F8_E4M3 codes and, beside X, "
+         "X_scale_inv with one F32 a block")
+        ("quantize-block", text_of("ROWSxCOLUMNS", "128x128"), "blocks of --quantize")
+        ("arch", text_of("NAME|FILE"), kArchitectureHelp);
     return group;
 }
 

@@ -286,6 +286,21 @@ void read_plan_output_values(Options& options, po::variables_map const& values) 
     options.assume = choose<std::string>(values, "assume", {{"look", ""}, {"cached", "cached"}, {"cold", "cold"}});
 }
 
+QuantizeOptions read_quantization(po::variables_map const& values) {
+    QuantizeOptions options;
+    options.patterns = texts(values, "quantize");
+    auto const block = text(values, "quantize-block");
+    auto const* const end = block.data() + block.size();
+    auto const rows = std::from_chars(block.data(), end, options.block_rows);
+    bool const has_both = rows.ec == std::errc{} && rows.ptr != end && *rows.ptr == 'x';
+    auto const columns = has_both ? std::from_chars(rows.ptr + 1, end, options.block_columns) : rows;
+    bool const is_read = has_both && columns.ec == std::errc{} && columns.ptr == end;
+    if (!is_read || options.block_rows == 0 || options.block_columns == 0) {
+        refuse(fmt::format("--quantize-block {}: expected rows x columns, such as 128x128", block));
+    }
+    return options;
+}
+
 void read_writing_values(Options& options, po::variables_map const& values) {
     options.out = text(values, "out");
     if (options.out.empty()) {
@@ -300,7 +315,10 @@ void read_writing_values(Options& options, po::variables_map const& values) {
         if (options.writing.max_file_bytes == 0U) { refuse("--max-shard-size 0: expected a size above 0"); }
     }
     if (options.command == Command::export_shards) { options.deadline_seconds = at_least_one(values, "deadline"); }
-    if (options.command == Command::convert) { options.architecture = text(values, "arch"); }
+    if (options.command == Command::convert) {
+        options.architecture = text(values, "arch");
+        options.writing.quantize = read_quantization(values);
+    }
 }
 
 Command parse_command(std::string const& word) {

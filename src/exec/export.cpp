@@ -1,10 +1,10 @@
-#include <shardwise/export.hpp>
-
 #include <algorithm>
 #include <filesystem>
 #include <map>
 
 #include <fmt/format.h>
+
+#include <shardwise/export.hpp>
 
 #include "catalog/safetensors.hpp"
 #include "exec/checkpoint_writer.hpp"
@@ -12,6 +12,7 @@
 #include "exec/object_reader.hpp"
 #include "exec/output_pieces.hpp"
 #include "exec/rank_file_set.hpp"
+#include "exec/write_checkpoint.hpp"
 #include "mapping/held_catalog.hpp"
 #include "mapping/parameters.hpp"
 #include "plan/mapping_options.hpp"
@@ -23,8 +24,6 @@ namespace shardwise {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kWindowBytes = 16ULL << 20U;
 
 /// Rank 0 reads the manifest; the others are told.
 Manifest share_manifest(std::string const& folder, Communicator& communicator) {
@@ -89,20 +88,6 @@ CheckpointLayout layout_of(Source const& source, ExportOptions const& options) {
     return layout_split(std::move(tensors), notes, *options.max_file_bytes);
 }
 
-ExportReport report_of(CheckpointLayout const& layout, std::string const& out, Catalog const& catalog,
-                       std::vector<bool> const& is_held) {
-    ExportReport report;
-    for (auto const& file : layout.files) {
-        report.files.push_back({(fs::path(out) / file.name).string(), header_of(file).size() + file.data_bytes});
-    }
-    report.tensors = layout.tensor_count();
-    report.tensor_bytes = layout.tensor_bytes();
-    for (std::size_t i = 0; i < is_held.size(); ++i) {
-        if (!is_held[i]) { report.left_out.push_back(catalog.tensors()[i].name); }
-    }
-    return report;
-}
-
 /// A store's tensors in memory of the host: those held, or copies out of a GPU.
 std::vector<HeldTensor> on_host(ParameterStore const& store) {
     std::vector<HeldTensor> tensors;
@@ -133,60 +118,6 @@ std::vector<std::span<std::byte const>> tensors_of(std::span<HeldTensor const> s
     return tensors;
 }
 
-void check_target_once(std::string const& out, std::string const& config_json, ExportOptions const& options,
-                       Communicator& communicator) {
-    together(communicator, [&] {
-        if (communicator.rank() == 0) { check_target(out, config_json, options.overwrite); }
-    });
-}
-
-/// Every rank's windows.
-std::vector<std::vector<Window>> deal_windows(CheckpointLayout const& layout, int ranks, std::uint64_t window_bytes) {
-    auto const writer_of = deal_out(layout.files, ranks);
-    std::vector<std::vector<Window>> windows;
-    for (int rank = 0; rank < ranks; ++rank) {
-        windows.push_back(windows_of(layout, writer_of, rank, window_bytes));
-    }
-    return windows;
-}
-
-/// Each rank writes its files by itself. They meet again and again: one that has little to do must not wait for others
-/// longer than the deadline, and when one fails the others need not go on to their end.
-void write_from_files(WindowParts& parts, ObjectReader& reader, std::span<std::vector<Window> const> windows,
-                      CheckpointWriter& writer, Communicator& communicator) {
-    constexpr std::size_t kWindowsOfARound = 16;
-    auto const& own = windows[static_cast<std::size_t>(communicator.rank())];
-    std::size_t most = 0;
-    for (auto const& list : windows) { most = std::max(most, list.size()); }
-    std::vector<std::byte> bytes;
-    for (std::size_t first = 0; first < most; first += kWindowsOfARound) {
-        together(communicator, [&] {
-            for (auto i = first; i < std::min(first + kWindowsOfARound, own.size()); ++i) {
-                end_if_asked();
-                bytes.resize(own[i].range.size());
-                reader.fill(parts.parts_of(own[i], 0), bytes);
-                writer.write(own[i], bytes);
-            }
-        });
-    }
-}
-
-/// Writes @p layout with all ranks, from objects in files.
-void write_checkpoint(CheckpointLayout const& layout, std::string const& config_json, std::string const& out,
-                      PieceMap& pieces, ObjectReader& reader, Communicator& communicator) {
-    WindowParts parts(layout, pieces);
-    CheckpointWriter writer(layout, out);
-    auto const windows = deal_windows(layout, communicator.size(), kWindowBytes);
-    write_from_files(parts, reader, windows, writer, communicator);
-    put_in_place(layout, out, config_json, writer, communicator);
-}
-
-/// True if the checkpoint lies in @p folder.
-bool is_folder_of(Catalog const& catalog, std::string const& folder) {
-    std::error_code ignored;
-    return fs::equivalent(fs::path(catalog.files().front().path).parent_path(), folder, ignored);
-}
-
 }  // namespace
 
 ExportReport export_checkpoint(std::string const& rank_folder, std::string const& out, ExportOptions const& options,
@@ -203,7 +134,11 @@ ExportReport export_checkpoint(std::string const& rank_folder, std::string const
     check_target_once(out, config_json, options, communicator);
     auto const files = open_rank_files(rank_folder, manifest, source->pieces.parameters(), communicator);
     ObjectReader reader(files.paths, [&](int rank, std::uint32_t tensor) { return files.place(rank, tensor); });
-    write_checkpoint(layout, config_json, out, source->pieces, reader, communicator);
+    WindowParts parts(layout, source->pieces);
+    write_checkpoint(
+        layout, config_json, out,
+        [&](Window const& window, std::span<std::byte> bytes) { reader.fill(parts.parts_of(window, 0), bytes); },
+        communicator);
     return report_of(layout, out, manifest.source->catalog, source->is_loaded);
 }
 
@@ -231,34 +166,6 @@ ExportReport export_checkpoint(ParameterStore const& store, Plan const& plan, Ca
     gather_windows(parts, tensors, windows, writer, communicator);
     put_in_place(layout, out, config_json, writer, communicator);
     return report_of(layout, out, catalog, source->is_loaded);
-}
-
-ExportReport convert_checkpoint(Catalog const& catalog, Architecture const& architecture, std::string const& out,
-                                ExportOptions const& options) {
-    if (is_folder_of(catalog, out)) {
-        throw Error(Errc::input,
-                    fmt::format("{} is the folder of the checkpoint itself; convert into another one", out));
-    }
-    auto const parameters = map_parameters(catalog, architecture, {});
-    std::vector<OutputTensor> tensors;
-    for (auto const& parameter : parameters.list) {
-        auto const& value = parameter.value;
-        tensors.push_back({parameter.name, value.dtype, value.shape, stored_bytes(value.dtype, value.shape),
-                           static_cast<std::uint32_t>(tensors.size()), 0});
-    }
-    auto const layout = layout_split(std::move(tensors), {{"format", "pt"}},
-                                     options.max_file_bytes.value_or(kConvertedFileBytes));
-    ModelPieces pieces(parameters.list);
-    std::vector<std::string> paths;
-    for (auto const& file : catalog.files()) { paths.push_back(file.path); }
-    ObjectReader reader(std::move(paths), [&](int, std::uint32_t object) {
-        auto const& stored = catalog.tensors()[object];
-        return ObjectPlace{stored.file, stored.begin};
-    });
-    auto const communicator = make_self_communicator();
-    check_target_once(out, catalog.config_json(), options, *communicator);
-    write_checkpoint(layout, catalog.config_json(), out, pieces, reader, *communicator);
-    return report_of(layout, out, catalog, sources_of(parameters.list, catalog));
 }
 
 }  // namespace shardwise

@@ -62,4 +62,20 @@ std::string held_config(std::string const& json, HeldTypes const& held) {
     return after == before ? json : after.dump(2) + "\n";
 }
 
+std::string quantized_config(std::string const& json, BlockQuantization const& quantization) {
+    if (json.empty()) { return json; }
+    auto config = Json::parse(json, nullptr, false);
+    if (!config.is_object()) { throw Error(Errc::input, "config.json is not a JSON object"); }
+    if (config.contains(kQuantization)) {
+        throw Error(Errc::input,
+                    "--quantize: config.json says that the model is quantized already (quantization_config)");
+    }
+    config[kQuantization] = {{"quant_method", "fp8"},
+                             {"fmt", "e4m3"},
+                             {"activation_scheme", "dynamic"},
+                             {"weight_block_size", {quantization.block_rows, quantization.block_columns}},
+                             {"modules_to_not_convert", quantization.modules_left_alone}};
+    return config.dump(2) + "\n";
+}
+
 }  // namespace shardwise

@@ -2,8 +2,10 @@
 /// config.json for tensors that are no longer stored as it says.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <shardwise/dtype.hpp>
 
@@ -19,5 +21,16 @@ struct HeldTypes {
 /// quantized any more. Everything else stays, in its order. Text that needs no change, and empty text, stays as it is.
 /// @throws Error input if @p json is no object.
 std::string held_config(std::string const& json, HeldTypes const& held);
+
+/// How parameters were quantized to F8_E4M3 with a scale a block.
+struct BlockQuantization {
+    std::uint64_t block_rows = 128;
+    std::uint64_t block_columns = 128;
+    std::vector<std::string> modules_left_alone;
+};
+
+/// @p json with the `quantization_config` of such parameters, as transformers reads it. Empty text stays empty.
+/// @throws Error input if @p json is no object, or states a quantization already.
+std::string quantized_config(std::string const& json, BlockQuantization const& quantization);
 
 }  // namespace shardwise

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "util/name_sets.hpp"
 #include "util/units.hpp"
 
 namespace shardwise {
@@ -15,6 +16,10 @@ std::string export_table(ExportReport const& report, char const* verb, std::stri
     }
     if (!report.left_out.empty()) {
         text += fmt::format("  left out, because no rule or choice loads them: {}\n", fmt::join(report.left_out, ", "));
+    }
+    if (!report.not_quantized.empty()) {
+        text += fmt::format("  not quantized, because they are no matrices of whole blocks: {}\n",
+                            fmt::join(compress_names(report.not_quantized), ", "));
     }
     return text;
 }
