@@ -16,8 +16,9 @@ namespace shardwise {
 /// and f the 64-bit finalizer of MurmurHash3: x ^= x >> 33; x *= 0xFF51AFD7ED558CCD; x ^= x >> 33; x *=
 /// 0xC4CEB9FE1A85EC53; x ^= x >> 33.
 ///
-/// @param bytes whole units; @param unit_bytes 1, 2, 4 or 8; @param first_position position of the first unit.
-std::uint64_t position_digest(std::span<std::byte const> bytes, std::size_t unit_bytes,
-                              std::uint64_t first_position) noexcept;
+/// @param bytes whole units; @param unit_bytes 1, 2, 4 or 8; @param first_position position of the first unit;
+///        @param step from the position of a unit to that of the next one.
+std::uint64_t position_digest(std::span<std::byte const> bytes, std::size_t unit_bytes, std::uint64_t first_position,
+                              std::uint64_t step = 1) noexcept;
 
 }  // namespace shardwise

@@ -112,23 +112,19 @@ class WholeScales {
 
 /// Digest of the run of a block at @p source by its place in the whole parameter. Converted by the same kernels as in a
 /// load, which tests hold against their references: those are a hundred times slower.
+/// @param converted memory to work in.
 std::uint64_t digest_run(CopyBlock const& block, std::uint64_t source, std::span<std::byte const> run,
-                         std::uint64_t target, WholeScales& scales) {
+                         std::uint64_t target, WholeScales& scales, std::vector<std::byte>& converted) {
     auto const& cast = block.cast;
     auto const unit = digest_unit_bytes(cast.to);
-    std::vector<std::byte> converted(elements_in(cast.from, run.size()) * unit);
+    converted.resize(elements_in(cast.from, run.size()) * unit);
     if (cast.scaling == kUnscaled) {
         shardwise::cast(cast.from, run, cast.to, converted);
     } else {
         auto const scaling = scales.get(cast.scaling);
         dequantize(scaling.grid, scaling.scales, element_at(block, source), cast.from, run, cast.to, converted);
     }
-    std::uint64_t digest = 0;
-    for (std::uint64_t i = 0; i * unit < converted.size(); ++i) {
-        auto const element = std::span<std::byte const>(converted).subspan(i * unit, unit);
-        digest += position_digest(element, unit, (target + i * cast.target_step) / unit);
-    }
-    return digest;
+    return position_digest(converted, unit, target / unit, cast.target_step / unit);
 }
 
 /// Adds the digests of what @p parts take from one stored tensor.
@@ -137,6 +133,7 @@ void digest_source(TensorRecord const& stored, FileRecord const& file, std::span
     Fd const fd = open_for_read(file.path);
     std::vector<std::byte> chunk;
     std::vector<CopyBlock> clipped;
+    std::vector<std::byte> converted;
     for (std::uint64_t begin = 0; begin < stored.size_bytes; begin += kChunkBytes) {
         ByteRange const range = {begin, std::min(begin + kChunkBytes, stored.size_bytes)};
         chunk.resize(range.size());
@@ -148,8 +145,9 @@ void digest_source(TensorRecord const& stored, FileRecord const& file, std::span
             for (auto const& block : clipped) {
                 for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t size) {
                     auto const bytes = std::span<std::byte const>(chunk).subspan(source - begin, size);
-                    auto const digest = block.cast.is_move() ? position_digest(bytes, unit, target / unit)
-                                                             : digest_run(block, source, bytes, target, scales);
+                    auto const digest = block.cast.is_move()
+                                            ? position_digest(bytes, unit, target / unit)
+                                            : digest_run(block, source, bytes, target, scales, converted);
                     digests[part.parameter] += part.copies * digest;
                 });
             }

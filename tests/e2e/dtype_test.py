@@ -156,3 +156,34 @@ def test_parts_of_one_parameter_may_be_stored_in_different_types(shardwise, tmp_
     whole = {name: Tensor("BF16", cast(tensor, "BF16").view(np.uint16)) for name, tensor in stored.items()}
     for rank in range(2):
         assert not differences(read_rank(tmp_path / "out", rank), expected_rank(config, whole, rank, 2))
+
+
+@pytest.mark.parametrize("odd_bytes", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "ranks,strategy,transport", [(2, "auto", "shm"), (3, "cooperative", "mpi"), (3, "direct", "shm")]
+)
+def test_elements_at_any_offset_are_cast_whole(shardwise, tmp_path, odd_bytes, ranks, strategy, transport):
+    """Stripes, waves and requests of the least staging memory end inside tensors whose elements lie across every
+    boundary of bytes; experts are stacked, turned into rows and columns, and cut on top of it."""
+    random = np.random.default_rng(odd_bytes)
+    config = {**CONFIG, "model_type": "mixtral", "num_local_experts": 2}
+    at = f"{LAYER}block_sparse_moe.experts."
+    shapes = {f"{LAYER}self_attn.o_proj.weight": (331, 517), f"{LAYER}self_attn.q_proj.weight": (259, 401)}
+    for expert in range(2):
+        shapes |= {f"{at}{expert}.w1.weight": (173, 301), f"{at}{expert}.w3.weight": (173, 301)}
+        shapes |= {f"{at}{expert}.w2.weight": (301, 173)}
+    stored = {f"{LAYER}odd": Tensor("U8", np.arange(odd_bytes).astype(np.uint8))}
+    for number, (name, shape) in enumerate(shapes.items()):
+        dtype = ("F32", "F64", "BF16")[(number + odd_bytes) % 3]
+        values = random.normal(size=shape).astype(VALUE[dtype])
+        stored[name] = Tensor(dtype, values.view({8: np.uint64, 4: np.uint32, 2: np.uint16}[values.itemsize]))
+    write_checkpoint(tmp_path / "checkpoint", config, {"model.safetensors": stored})
+    pad_header(tmp_path / "checkpoint/model.safetensors")
+    options = ["--dtype=F16", "--staging=1MiB", f"--strategy={strategy}", f"--transport={transport}", "--verify"]
+    shardwise.check("load", tmp_path / "checkpoint", f"--out={tmp_path / 'out'}", *options, ranks=ranks)
+    whole = {
+        name: tensor if tensor.dtype == "U8" else Tensor("F16", cast(tensor, "F16").view(np.uint16))
+        for name, tensor in stored.items()
+    }
+    for rank in range(ranks):
+        assert not differences(read_rank(tmp_path / "out", rank), expected_rank(config, whole, rank, ranks))

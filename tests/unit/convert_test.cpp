@@ -254,6 +254,18 @@ TEST(PositionDigest, HasTheDocumentedValues) {
     }
 }
 
+TEST(PositionDigest, AStepSkipsPositions) {
+    std::mt19937 random(5);
+    for (std::size_t const unit : {1U, 2U, 4U, 8U}) {
+        auto const data = random_bytes(random, unit * 37);
+        std::uint64_t sum = 0;
+        for (std::size_t i = 0; i < 37; ++i) {
+            sum += position_digest(std::span<std::byte const>(data).subspan(i * unit, unit), unit, 5 + 1000 * i);
+        }
+        EXPECT_EQ(position_digest(data, unit, 5, 1000), sum) << "units of " << unit;
+    }
+}
+
 TEST(PositionDigest, PartsAddUpToTheWhole) {
     std::mt19937 random(3);
     for (std::size_t const unit : {1U, 2U, 4U, 8U}) {
