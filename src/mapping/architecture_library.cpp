@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <mutex>
+#include <set>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,16 +22,17 @@ RuleText text_of(EmbeddedConfig const& config) {
     return {std::string(config.json), std::string(config.name), true};
 }
 
+/// @param names that the text describes.
 template <class Names>
-void claim(Names& names, char const* what, std::string const& name, std::shared_ptr<RuleText const> const& text,
-           bool overwrite) {
-    auto const [at, is_new] = names.emplace(name, text);
-    if (is_new) { return; }
-    if (!overwrite) {
-        throw Error(Errc::input, fmt::format("{}: the {} '{}' is described by {} already", text->origin, what, name,
-                                             at->second->origin));
+void check_are_free(Names const& known, char const* what, std::span<std::string const> names, RuleText const& text) {
+    std::set<std::string_view> own;
+    for (auto const& name : names) {
+        auto const other = known.find(name);
+        if (other == known.end() && own.insert(name).second) { continue; }
+        throw Error(Errc::input,
+                    fmt::format("{}: the {} '{}' is described by {} already", text.origin, what, name,
+                                other == known.end() ? text.origin : other->second->origin));
     }
-    at->second = text;
 }
 
 /// `use` within used transforms, and so on: names that lead in a circle end here.
@@ -50,24 +54,29 @@ ArchitectureLibrary& ArchitectureLibrary::instance() {
 
 ArchitectureLibrary::ArchitectureLibrary() {
     for (auto const& config : embedded_configs()) {
-        if (config.name != kLegacyFile) { add(text_of(config), false); }
+        if (config.name == kLegacyFile) { continue; }
+        auto text = text_of(config);
+        auto const header = parse_architecture_header(std::string(config.header), text.origin);
+        add(std::move(text), header, false);
     }
 }
 
 void ArchitectureLibrary::add(RuleText text, bool overwrite) {
     auto const header = parse_architecture_header(text.json, text.origin);
-    auto const shared = std::make_shared<RuleText const>(std::move(text));
     std::unique_lock const lock(mutex_);
-    auto families = families_;
-    auto types = types_;
-    auto classes = classes_;
-    claim(families, "family", header.family, shared, overwrite);
-    for (auto const& name : header.model_types) { claim(types, "model type", name, shared, overwrite); }
-    for (auto const& name : header.model_classes) { claim(classes, "model class", name, shared, overwrite); }
-    // Only now: a file that is refused leaves nothing behind.
-    families_ = std::move(families);
-    types_ = std::move(types);
-    classes_ = std::move(classes);
+    add(std::move(text), header, overwrite);
+}
+
+void ArchitectureLibrary::add(RuleText text, ArchitectureHeader const& header, bool overwrite) {
+    if (!overwrite) {  // all before any: a file that is refused leaves nothing behind
+        check_are_free(families_, "family", std::span(&header.family, 1), text);
+        check_are_free(types_, "model type", header.model_types, text);
+        check_are_free(classes_, "model class", header.model_classes, text);
+    }
+    auto const shared = std::make_shared<RuleText const>(std::move(text));
+    families_[header.family] = shared;
+    for (auto const& name : header.model_types) { types_[name] = shared; }
+    for (auto const& name : header.model_classes) { classes_[name] = shared; }
 }
 
 std::optional<Description> ArchitectureLibrary::find(std::string const& model_class,

@@ -54,6 +54,7 @@ class ArchitectureLibrary {
     using Names = std::map<std::string, std::shared_ptr<RuleText const>>;
 
     ArchitectureLibrary();
+    void add(RuleText text, ArchitectureHeader const& header, bool overwrite);
 
     mutable std::shared_mutex mutex_;
     Names families_;
