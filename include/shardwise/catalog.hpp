@@ -84,7 +84,13 @@ class Catalog {
     std::uint64_t tensor_bytes() const noexcept;
 
    private:
+    static constexpr std::uint32_t kNoTensor = ~std::uint32_t{0};
+
+    std::size_t slot_of(std::string_view name) const noexcept;
+    void index_names();
+
     Parts parts_;
+    std::vector<std::uint32_t> slots_;  ///< indices of tensors, each at or after the place that its name hashes to
 };
 
 }  // namespace shardwise

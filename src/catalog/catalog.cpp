@@ -1,24 +1,54 @@
 #include <shardwise/catalog.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "util/natural_order.hpp"
 
 namespace shardwise {
 
+namespace {
+
+/// Sorts by name. Records are long: each is moved once.
+std::vector<TensorRecord> in_natural_order(std::vector<TensorRecord> tensors) {
+    std::vector<std::uint32_t> order(tensors.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::ranges::sort(order, natural_name_less, [&](std::uint32_t i) { return std::string_view(tensors[i].name); });
+    std::vector<TensorRecord> sorted;
+    sorted.reserve(tensors.size());
+    for (auto const i : order) { sorted.push_back(std::move(tensors[i])); }
+    return sorted;
+}
+
+}  // namespace
+
 Catalog::Catalog(Parts parts) : parts_(std::move(parts)) {
-    std::sort(parts_.tensors.begin(), parts_.tensors.end(),
-              [](TensorRecord const& a, TensorRecord const& b) { return natural_name_less(a.name, b.name); });
+    parts_.tensors = in_natural_order(std::move(parts_.tensors));
+    index_names();
 }
 
 std::optional<std::uint32_t> Catalog::find(std::string_view name) const noexcept {
-    auto const& tensors = parts_.tensors;
-    auto const at =
-        std::lower_bound(tensors.begin(), tensors.end(), name,
-                         [](TensorRecord const& t, std::string_view n) { return natural_name_less(t.name, n); });
-    if (at == tensors.end() || at->name != name) { return std::nullopt; }
-    return static_cast<std::uint32_t>(at - tensors.begin());
+    if (slots_.empty()) { return std::nullopt; }
+    for (auto slot = slot_of(name);; slot = (slot + 1) % slots_.size()) {
+        auto const index = slots_[slot];
+        if (index == kNoTensor) { return std::nullopt; }
+        if (parts_.tensors[index].name == name) { return index; }
+    }
+}
+
+std::size_t Catalog::slot_of(std::string_view name) const noexcept {
+    return std::hash<std::string_view>()(name) % slots_.size();
+}
+
+/// Rules look every name up several times.
+void Catalog::index_names() {
+    slots_.assign(2 * parts_.tensors.size(), kNoTensor);
+    for (std::uint32_t i = 0; i < parts_.tensors.size(); ++i) {
+        auto slot = slot_of(parts_.tensors[i].name);
+        while (slots_[slot] != kNoTensor) { slot = (slot + 1) % slots_.size(); }
+        slots_[slot] = i;
+    }
 }
 
 std::uint64_t Catalog::tensor_bytes() const noexcept {

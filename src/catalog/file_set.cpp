@@ -185,12 +185,16 @@ WeightMap parse_index(std::string const& json) {
 
     WeightMap tensors_of(natural_file_less);
     std::unordered_set<std::string_view> names;
+    WeightMap::value_type* last = nullptr;  // neighbours in the list mostly lie in one file
     for (auto const [tensor, value] : weight_map) {
         std::string_view file;
         if (value.get(file) != simdjson::SUCCESS) { refuse(fmt::format("weight_map: '{}' has no file name", tensor)); }
-        check_listed_name(file);
+        if (last == nullptr || last->first != file) {
+            check_listed_name(file);
+            last = &*tensors_of.try_emplace(std::string(file)).first;
+        }
         if (!names.insert(tensor).second) { refuse(fmt::format("weight_map names the tensor {} twice", tensor)); }
-        tensors_of[std::string(file)].emplace_back(tensor);
+        last->second.emplace_back(tensor);
     }
     if (tensors_of.empty()) { refuse("weight_map is empty"); }
     return tensors_of;

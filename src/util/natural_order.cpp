@@ -1,6 +1,8 @@
 #include "util/natural_order.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 
 namespace shardwise {
 namespace {
@@ -47,6 +49,21 @@ std::string_view take_segment(std::string_view& rest) noexcept {
     return segment;
 }
 
+/// Characters that both begin with, eight at a time: names of a model share most of theirs.
+std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
+    auto const size = std::min(a.size(), b.size());
+    std::size_t at = 0;
+    for (; at + sizeof(std::uint64_t) <= size; at += sizeof(std::uint64_t)) {
+        std::uint64_t word_a = 0;
+        std::uint64_t word_b = 0;
+        std::memcpy(&word_a, a.data() + at, sizeof(word_a));
+        std::memcpy(&word_b, b.data() + at, sizeof(word_b));
+        if (word_a != word_b) { break; }
+    }
+    while (at < size && a[at] == b[at]) { ++at; }
+    return at;
+}
+
 std::size_t digit_run(std::string_view text) noexcept {
     auto const end = std::find_if_not(text.begin(), text.end(), is_digit);
     return static_cast<std::size_t>(end - text.begin());
@@ -55,8 +72,11 @@ std::size_t digit_run(std::string_view text) noexcept {
 }  // namespace
 
 bool natural_name_less(std::string_view a, std::string_view b) noexcept {
-    auto rest_a = a;
-    auto rest_b = b;
+    // Whole segments that are the same need no look.
+    auto const dot = a.substr(0, common_prefix(a, b)).rfind('.');
+    auto const begin = dot == std::string_view::npos ? 0 : dot + 1;
+    auto rest_a = a.substr(begin);
+    auto rest_b = b.substr(begin);
     while (!rest_a.empty() && !rest_b.empty()) {
         if (int const order = compare_segments(take_segment(rest_a), take_segment(rest_b)); order != 0) {
             return order < 0;
