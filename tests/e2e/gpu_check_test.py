@@ -58,6 +58,18 @@ def test_bundle_refuses(arguments, words):
     assert result.returncode == 2 and words in result.stderr
 
 
+def test_kernels_are_checked_also_without_a_gpu():
+    program = BIN / "kernel_speed"
+    if not program.exists():
+        pytest.skip("this build has no GPU back ends")
+    result = run(program, "--verify-only")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(": right") == 15
+    if "emulated" in result.stdout:
+        result = run(program)
+        assert result.returncode == 7 and "GPU" in result.stderr
+
+
 def test_bundle_explains_itself():
     result = run(BUNDLE, "--help")
     assert result.returncode == 0 and "gpu_check" in result.stdout
