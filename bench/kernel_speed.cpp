@@ -71,7 +71,7 @@ KernelCase pipeline_case(Accelerator& accelerator, Stream& stream, std::uint64_t
         finish(stream);
         return std::ranges::all_of(pinned.bytes(), [](std::byte byte) { return byte == std::byte{'x'}; });
     };
-    result.run = [reader, files, target, bytes, remover] {
+    result.run = [files, reader, target, bytes, remover] {
         std::vector<ReadResult> done;
         for (std::uint64_t at = 0; at < bytes || done.size() < bytes / kRequest;) {
             while (at < bytes && reader->has_room()) {

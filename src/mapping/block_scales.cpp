@@ -21,8 +21,8 @@ struct Scaled {
     throw Error(Errc::input, std::move(text));
 }
 
-Scaled scaled_leaf(Expression const& codes, Expression scales) {
-    auto block = block_extents(codes.shape, scales.shape);
+Scaled scaled_leaf(Expression const& codes, Expression scales, std::optional<BlockSize> const& stated) {
+    auto block = block_extents(codes.shape, scales.shape, stated);
     if (!block) {
         refuse(fmt::format("scales of shape {} do not divide {} into whole blocks", to_string(scales.shape),
                            to_string(codes.shape)));
@@ -35,12 +35,13 @@ Scaled scaled_leaf(Expression const& codes, Expression scales) {
 
 class Follower {
    public:
-    explicit Follower(ScalesOf const& scales_of) : scales_of_(scales_of) {}
+    Follower(ScalesOf const& scales_of, std::optional<BlockSize> const& stated)
+        : scales_of_(scales_of), stated_(stated) {}
 
     Scaled follow(Expression const& codes) const {
         switch (codes.kind) {
             case Expression::Kind::source:
-                return scaled_leaf(codes, scales_of_(codes.source));
+                return scaled_leaf(codes, scales_of_(codes.source), stated_);
             case Expression::Kind::slice:
                 return slice(codes);
             case Expression::Kind::select:
@@ -160,12 +161,20 @@ class Follower {
     }
 
     ScalesOf const& scales_of_;
+    std::optional<BlockSize> const& stated_;
 };
+
+/// True if the last blocks of rows or columns would be short.
+bool has_short_blocks(Shape const& codes, BlockSize const& size) {
+    return codes[codes.rank() - 2] % size.rows != 0 || codes[codes.rank() - 1] % size.columns != 0;
+}
 
 }  // namespace
 
-std::optional<std::vector<std::int64_t>> block_extents(Shape const& codes, Shape const& scales) {
+std::optional<std::vector<std::int64_t>> block_extents(Shape const& codes, Shape const& scales,
+                                                       std::optional<BlockSize> const& stated) {
     auto const rank = codes.rank();
+    if (stated && fits_blocks(codes, scales, *stated) && has_short_blocks(codes, *stated)) { return std::nullopt; }
     bool const is_for_all = scales.num_elements() == 1;
     bool fits = is_for_all || (scales.rank() <= rank && (scales.rank() >= 2 || scales.rank() == rank));
     std::vector<std::int64_t> block(rank, 0);
@@ -180,9 +189,9 @@ std::optional<std::vector<std::int64_t>> block_extents(Shape const& codes, Shape
     return block;
 }
 
-Expression block_scales(Expression const& codes, ScalesOf const& scales_of) {
+Expression block_scales(Expression const& codes, ScalesOf const& scales_of, std::optional<BlockSize> const& stated) {
     if (codes.kind == Expression::Kind::source) { return scales_of(codes.source); }
-    return Follower(scales_of).follow(codes).scales;
+    return Follower(scales_of, stated).follow(codes).scales;
 }
 
 }  // namespace shardwise

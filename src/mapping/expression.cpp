@@ -136,12 +136,22 @@ Expression viewed_as(Expression leaf, DType dtype, Shape const& shape) {
     return leaf;
 }
 
-Expression dequantization_of(Expression codes, Expression scales, DType dtype) {
-    block_grid(codes.shape, scales.shape);  // refuses what does not fit
+Expression dequantization_of(Expression codes, Expression scales, DType dtype, std::optional<BlockSize> const& stated) {
+    block_grid(codes.shape, scales.shape, stated);  // refuses what does not fit
     auto node = node_over(Expression::Kind::dequantize, std::move(codes), 0);
     node.dtype = dtype;
     node.inputs.push_back(std::move(scales));
+    if (stated) {
+        node.begin = stated->rows;
+        node.groups = stated->columns;
+    }
     return node;
+}
+
+BlockGrid grid_of(Expression const& dequantization) {
+    auto const& [rows, columns] = std::pair(dequantization.begin, dequantization.groups);
+    auto const stated = rows > 0 ? std::optional(BlockSize{rows, columns}) : std::nullopt;
+    return block_grid(dequantization.inputs[0].shape, dequantization.inputs[1].shape, stated);
 }
 
 Expression slice_of(Expression input, std::size_t dim, std::int64_t begin, std::int64_t end) {

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <shardwise/block_grid.hpp>
 #include <shardwise/catalog.hpp>
 #include <shardwise/dtype.hpp>
 #include <shardwise/shape.hpp>
@@ -38,8 +40,10 @@ struct Expression {
     std::uint32_t source = 0;  ///< source: index into Catalog::tensors()
     std::uint32_t dim = 0;     ///< every kind but source, cast and dequantize
     std::uint32_t dim1 = 0;    ///< transpose: the other dimension
-    std::int64_t begin = 0;    ///< slice: first index; select: the index
-    std::int64_t groups = 1;   ///< interleave; split_dim: extent of the inner dimension
+    /// slice: first index; select: the index; dequantize: rows of a block, if they are stated, else 0
+    std::int64_t begin = 0;
+    /// interleave; split_dim: extent of the inner dimension; dequantize: columns of a block, if they are stated
+    std::int64_t groups = 1;
     Shape shape;
     std::vector<Expression> inputs;
 };
@@ -57,7 +61,12 @@ Expression cast_of(Expression leaf, DType dtype);
 Expression viewed_as(Expression leaf, DType dtype, Shape const& shape);
 
 /// The numbers of type @p dtype that stored codes stand for, each times the scale of its block (see block_grid).
-Expression dequantization_of(Expression codes, Expression scales, DType dtype);
+/// @param stated size of the blocks; where it does not fit they follow from the shapes.
+Expression dequantization_of(Expression codes, Expression scales, DType dtype,
+                             std::optional<BlockSize> const& stated = {});
+
+/// The grid of a dequantization.
+BlockGrid grid_of(Expression const& dequantization);
 
 /// Indices [begin, end) of @p dim.
 Expression slice_of(Expression input, std::size_t dim, std::int64_t begin, std::int64_t end);

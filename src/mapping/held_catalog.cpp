@@ -76,8 +76,9 @@ HeldCheckpoint held_checkpoint(Catalog const& catalog, Architecture const& archi
     for (auto const& parameter : parameters.list) { collect_changes(parameter.value, changes); }
     if (changes.types.empty()) { return {catalog, std::move(parameters), false}; }
     auto const data = architecture.data_for(catalog.config_json());
+    ModelConfig const config(catalog.config_json());
     Leaves const leaves(catalog, data->keep_in_fp32, options.dtype,
-                        {options.dequantizes, ModelConfig(catalog.config_json()).dtype()});
+                        {options.dequantizes, config.dtype(), config.block()});
     HeldCheckpoint held{catalog_of(catalog, leaves, changes, options), {}, true};
     auto as_stored = options;
     as_stored.dtype.reset();

@@ -84,10 +84,13 @@ void add_kept_scales(std::vector<NamedExpression>& parameters, Leaves const& lea
         if (!has_scales) { continue; }
         try {
             auto name = name_with(parameters[i].name, common_ending(sources, leaves, catalog));
-            auto value = block_scales(parameters[i].value, [&](std::uint32_t source) {
-                auto const scales = *leaves.kept_scales(source);
-                return stored(scales, catalog.tensors()[scales]);
-            });
+            auto value = block_scales(
+                parameters[i].value,
+                [&](std::uint32_t source) {
+                    auto const scales = *leaves.kept_scales(source);
+                    return stored(scales, catalog.tensors()[scales]);
+                },
+                leaves.block());
             parameters.push_back({std::move(name), std::move(value), parameters[i].transform});
         } catch (Error const& error) {
             throw error.while_(

@@ -34,7 +34,7 @@ std::optional<std::uint32_t> find_in(std::map<std::uint32_t, std::uint32_t> cons
 
 Leaves::Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DType> wanted,
                QuantizedOptions const& options)
-    : catalog_(catalog), types_(catalog, keep, wanted), model_type_(options.model_type) {
+    : catalog_(catalog), types_(catalog, keep, wanted), model_type_(options.model_type), block_(options.block) {
     if (!options.dequantizes) {
         note_kept();
         return;
@@ -121,8 +121,9 @@ Expression Leaves::leaf(std::uint32_t tensor, std::string const& parameter) cons
     auto const& codes = found->second;
     auto const& scales = catalog_.tensors()[codes.scales];
     try {
-        auto numbers = dequantization_of(viewed_as(stored(tensor, record), codes.dtype, codes.shape),
-                                         stored(codes.scales, scales), type_of_numbers(codes, parameter));
+        auto numbers =
+            dequantization_of(viewed_as(stored(tensor, record), codes.dtype, codes.shape), stored(codes.scales, scales),
+                              type_of_numbers(codes, parameter), codes.is_turned ? std::nullopt : block_);
         auto const rank = codes.shape.rank();
         return codes.is_turned ? transpose_of(std::move(numbers), rank - 2, rank - 1) : numbers;
     } catch (Error const& error) { throw error.while_(fmt::format("{} with {}", record.name, scales.name)); }

@@ -19,6 +19,7 @@ namespace shardwise {
 struct QuantizedOptions {
     bool dequantizes = false;
     std::optional<DType> model_type;  ///< as config.json has it
+    std::optional<BlockSize> block;   ///< the same; of the codes that have a scale a block
 };
 
 /// The leaves of expressions. Where quantized tensors are dequantized, a tensor of codes and its tensor of scales are
@@ -49,6 +50,9 @@ class Leaves {
     std::optional<std::uint32_t> kept_scales(std::uint32_t codes) const;
     std::optional<std::uint32_t> kept_codes(std::uint32_t scales) const;
 
+    /// As the options state it.
+    std::optional<BlockSize> const& block() const noexcept { return block_; }
+
    private:
     struct Codes {
         std::uint32_t scales = 0;  ///< index of the tensor
@@ -66,6 +70,7 @@ class Leaves {
     Catalog const& catalog_;
     TypeRule types_;
     std::optional<DType> model_type_;
+    std::optional<BlockSize> block_;
     std::map<std::uint32_t, Codes> codes_;
     std::set<std::uint32_t> taken_in_;
     std::map<std::uint32_t, std::uint32_t> kept_scales_;  ///< by codes

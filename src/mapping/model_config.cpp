@@ -24,6 +24,16 @@ std::optional<DType> dtype_of(nlohmann::json const& object) {
     return std::nullopt;
 }
 
+/// [rows, columns] of at least one each; nothing else is a size of blocks.
+std::optional<BlockSize> block_of(nlohmann::json const& quantization) {
+    auto const found = quantization.find("weight_block_size");
+    bool const is_pair = found != quantization.end() && found->is_array() && found->size() == 2 &&
+                         (*found)[0].is_number_integer() && (*found)[1].is_number_integer();
+    if (!is_pair) { return std::nullopt; }
+    BlockSize const size = {(*found)[0].get<std::int64_t>(), (*found)[1].get<std::int64_t>()};
+    return size.rows > 0 && size.columns > 0 ? std::optional(size) : std::nullopt;
+}
+
 nlohmann::json parse_object(std::string const& json) {
     if (json.empty()) { return nlohmann::json::object(); }
     auto document = nlohmann::json::parse(json, nullptr, false);
@@ -67,6 +77,7 @@ ModelConfig::ModelConfig(nlohmann::json const& document, int depth) {
         auto const method = quantized->find("quant_method");
         bool const is_named = method != quantized->end() && method->is_string();
         quantization_ = is_named ? method->get<std::string>() : "unknown means";
+        block_ = block_of(*quantized);
     }
     auto const classes = document.find("architectures");
     if (classes != document.end() && classes->is_array() && !classes->empty() && classes->front().is_string()) {

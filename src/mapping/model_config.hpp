@@ -11,6 +11,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <shardwise/block_grid.hpp>
 #include <shardwise/dtype.hpp>
 
 namespace shardwise {
@@ -37,6 +38,9 @@ class ModelConfig {
     /// "quant_method" of "quantization_config"; empty if the model is not quantized.
     std::string const& quantization() const noexcept { return quantization_; }
 
+    /// "weight_block_size" of "quantization_config", rows and columns; nothing if not stated.
+    std::optional<BlockSize> const& block() const noexcept { return block_; }
+
     /// "dtype" or "torch_dtype", at the top or in "text_config"; nothing if not stated or no floating-point type.
     std::optional<DType> dtype() const noexcept { return dtype_; }
 
@@ -55,6 +59,7 @@ class ModelConfig {
     std::string model_type_;
     std::string model_class_;
     std::string quantization_;
+    std::optional<BlockSize> block_;
     bool unties_embeddings_ = false;
     std::optional<DType> dtype_;
     std::map<std::string, std::int64_t> sizes_;

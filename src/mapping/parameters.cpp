@@ -263,7 +263,8 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
     auto const& plan = plan_of(data, options.plan);
     RulePlacer placer(data, plan, config, options);
     auto known = known_parameters(data, config, catalog, options);
-    Leaves const leaves(catalog, data.keep_in_fp32, options.dtype, {options.dequantizes, config.dtype()});
+    Leaves const leaves(catalog, data.keep_in_fp32, options.dtype,
+                        {options.dequantizes, config.dtype(), config.block()});
     auto named = convert(catalog, data, config, leaves, names_in(known));
     std::vector<std::string> names;
     std::set<std::string> seen_names;
@@ -283,7 +284,7 @@ Parameters map_parameters(Catalog const& catalog, Architecture const& architectu
         note_uneven_experts(parameter.placement, expert_warnings);
         result.list.push_back(std::move(parameter));
     }
-    if (!options.dequantizes) { cut_scales_with_codes(result.list, mesh); }
+    if (!options.dequantizes) { cut_scales_with_codes(result.list, mesh, config.block()); }
     if (options.strict_divisible) {
         for (auto const& parameter : result.list) { check_divisible(parameter, mesh); }
     }

@@ -72,11 +72,13 @@ Placement in_step(Pair const& pair, Placement const& codes, std::vector<Step> co
     return placement;
 }
 
-Placement placement_of_scales(Parameter const& codes, Parameter const& scales, Mesh const& mesh) {
+Placement placement_of_scales(Parameter const& codes, Parameter const& scales, Mesh const& mesh,
+                              std::optional<BlockSize> const& stated) {
     auto const& shape = codes.value.shape;
     auto const& of_scales = scales.value.shape;
     if (of_scales.num_elements() <= 1 || codes.placement.cuts.empty()) { return {}; }
-    auto const blocks = block_extents(shape, of_scales);
+    auto const blocks = block_extents(shape, of_scales, stated);
+    if (!blocks && is_whole(codes.placement, mesh)) { return {}; }
     if (!blocks) {
         throw Error(Errc::input, fmt::format("{} of shape {} is cut, but {} of shape {} does not divide it into whole "
                                              "blocks that could be cut with it",
@@ -117,7 +119,8 @@ std::set<std::string> kept_scale_names(std::vector<NamedExpression> const& param
     return names;
 }
 
-void cut_scales_with_codes(std::vector<Parameter>& parameters, Mesh const& mesh) {
+void cut_scales_with_codes(std::vector<Parameter>& parameters, Mesh const& mesh,
+                           std::optional<BlockSize> const& stated) {
     std::map<std::string, std::size_t> index_of;
     for (std::size_t i = 0; i < parameters.size(); ++i) { index_of.emplace(parameters[i].name, i); }
     for (auto const& codes : parameters) {
@@ -126,7 +129,7 @@ void cut_scales_with_codes(std::vector<Parameter>& parameters, Mesh const& mesh)
             if (found == index_of.end()) { continue; }
             auto& scales = parameters[found->second];
             scales.placement = codes.value.dtype == DType::u8 ? placement_beside_blocks(codes, scales)
-                                                              : placement_of_scales(codes, scales, mesh);
+                                                              : placement_of_scales(codes, scales, mesh, stated);
         }
     }
 }

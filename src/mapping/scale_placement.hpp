@@ -21,7 +21,9 @@ std::set<std::string> kept_scale_names(std::vector<NamedExpression> const& param
 /// whole by every rank.
 /// @throws Error input naming codes, scales, block and border where a border between ranks would cut a block, or where
 ///         scales of codes that are cut divide these into no whole blocks.
-void cut_scales_with_codes(std::vector<Parameter>& parameters, Mesh const& mesh);
+/// @param stated size of blocks; where it does not fit they follow from the shapes.
+void cut_scales_with_codes(std::vector<Parameter>& parameters, Mesh const& mesh,
+                           std::optional<BlockSize> const& stated = {});
 
 /// A parameter as a plan's rules mean it.
 struct RuleView {

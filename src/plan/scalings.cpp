@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "util/checked.hpp"
+
 namespace shardwise {
 namespace {
 
 void collect_grids(Expression const& expression, std::map<std::uint32_t, BlockGrid>& grids) {
     if (expression.kind == Expression::Kind::dequantize) {
-        auto const& scales = expression.inputs[1];
-        grids.emplace(scales.source, block_grid(expression.shape, scales.shape));
+        grids.emplace(expression.inputs[1].source, grid_of(expression));
     }
     for (auto const& input : expression.inputs) { collect_grids(input, grids); }
 }
@@ -25,7 +26,7 @@ ScaleRange scales_of(CopyBlock const& block, BlockGrid const& grid) {
     auto const first = block.cast.first_element / grid.columns;
     auto const last = (block.cast.first_element + elements - 1) / grid.columns;
     if (first / grid.repeat_rows != last / grid.repeat_rows) {
-        return {0, grid.repeat_rows / grid.block_rows * grid.grid_columns};
+        return {0, ceil_div(grid.repeat_rows, grid.block_rows) * grid.grid_columns};
     }
     auto const row_of = [&](std::uint64_t row) { return row % grid.repeat_rows / grid.block_rows; };
     return {row_of(first) * grid.grid_columns, (row_of(last) + 1) * grid.grid_columns};

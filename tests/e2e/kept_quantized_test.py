@@ -134,6 +134,18 @@ def test_a_border_through_a_block_of_merged_experts_is_refused(shardwise, tmp_pa
     assert_refused(result, INPUT, ["experts.", SCALES, "pieces of 48", "blocks of 32", "dequantize"])
 
 
+def test_stated_blocks_are_cut_where_they_end_not_where_their_number_would_fit(shardwise, tmp_path):
+    """72 rows on 3 ranks with 3 rows of scales: blocks are of 32 rows all the same, and the last one of 8."""
+    model = Model("llama", quantization_config={"quant_method": "fp8", "weight_block_size": [32, 32]})
+    model.fp8("model.layers.0.self_attn.q_proj.weight", (72, 64), (3, 2), block=(32, 32))
+    checkpoint = model.write(tmp_path / "checkpoint")
+    result = shardwise.run("load", checkpoint, ranks=3)
+    assert_refused(result, INPUT, ["q_proj.weight", "[72, 64]", "[3, 2]", "whole blocks"])
+    shardwise.check("load", checkpoint, f"--out={tmp_path / 'one'}", ranks=1)
+    held = read_rank(tmp_path / "one", 0)
+    assert all(np.array_equal(held[name].array, tensor.array) for name, tensor in model.stored.items())
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_what_was_kept_goes_back_byte_for_byte(shardwise, tmp_path, ranks):
     model = deepseek()

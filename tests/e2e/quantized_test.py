@@ -43,7 +43,8 @@ class Model:
         self.values[name] = self.random.normal(size=shape).astype(np.float32)
         self.stored[name] = numbers(self.values[name], "F32")
 
-    def fp8(self, name, shape, grid, scale="F32", suffix="_scale_inv"):
+    def fp8(self, name, shape, grid, scale="F32", suffix="_scale_inv", block=None):
+        """Codes and scales; the last blocks are short where the extents of `block` do not divide the shape."""
         codes = self.random.integers(0, 256, shape, np.uint8)
         codes[codes % 128 == 127] = 0x81  # no NaN, but a subnormal
         value, raw = SCALE[scale]
@@ -52,7 +53,8 @@ class Model:
         self.stored[name + suffix] = Tensor(scale, scales.view(raw))
         blocks = scales.astype(np.float32)
         for axis, extent in enumerate(grid):
-            blocks = np.repeat(blocks, shape[axis] // extent, axis)
+            size = block[axis] if block else shape[axis] // extent
+            blocks = np.repeat(blocks, size, axis).take(range(shape[axis]), axis)
         self.values[name] = codes.view(ml_dtypes.float8_e4m3fn).astype(np.float32) * blocks
 
     def mxfp4(self, name, experts, rows, columns):
@@ -105,6 +107,20 @@ def llama():
     return model
 
 
+def short_blocks():
+    """Blocks that the configuration states: the last ones are short, and some shapes would fit other blocks, too."""
+    stated = {"quant_method": "fp8", "weight_block_size": [32, 48]}
+    model = Model("llama", torch_dtype="bfloat16", quantization_config=stated)
+    layer = "model.layers.0."
+    model.fp8(layer + "self_attn.q_proj.weight", (72, 64), (3, 2), block=(32, 48))
+    model.fp8(layer + "self_attn.k_proj.weight", (50, 130), (2, 3), block=(32, 48))
+    model.fp8(layer + "self_attn.o_proj.weight", (64, 72), (2, 2), block=(32, 48))
+    model.fp8(layer + "mlp.gate_proj.weight", (33, 96), (2, 2), block=(32, 48))
+    model.fp8(layer + "mlp.down_proj.weight", (96, 192), (3, 4), block=(32, 48))
+    model.fp8(layer + "mlp.up_proj.weight", (192, 64), (), "F32", "_scale")
+    return model
+
+
 def mixtral():
     model = Model("mixtral", torch_dtype="bfloat16", num_local_experts=3)
     for expert in range(3):
@@ -149,6 +165,9 @@ CASES = [
     (llama, 2, "tp", ["--strategy=direct", "--io=pread"]),
     (llama, 3, "tp", ["--strategy=cooperative", "--transport=mpi"]),
     (llama, 3, "tp", ["--strategy=cooperative", "--staging=1MiB", "--io=mmap"]),
+    (short_blocks, 1, "tp", []),
+    (short_blocks, 2, "tp", ["--strategy=cooperative"]),
+    (short_blocks, 3, "tp", ["--strategy=direct", "--io=pread"]),
     (mixtral, 2, "tp", []),
     (mixtral, 3, "tp", ["--strategy=cooperative"]),
     (gpt_oss, 2, "tp", []),

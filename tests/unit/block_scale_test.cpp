@@ -48,6 +48,26 @@ Bytes random_bytes(std::mt19937& random, std::size_t count) {
 constexpr int kOne = 0x38;  ///< 1 in F8_E4M3
 constexpr int kTwo = 0x40;
 
+TEST(BlockGrid, StatedBlocksCountAndTheLastMayBeShort) {
+    BlockSize const size = {128, 128};
+    EXPECT_EQ(block_grid({576, 7168}, {5, 56}, size), (BlockGrid{7168, 128, 128, 56, 576}));
+    EXPECT_EQ(block_grid({256, 448}, {2, 4}, size), (BlockGrid{448, 128, 128, 4, 256})) << "not of 112 columns";
+    EXPECT_EQ(block_grid({256, 448}, {2, 4}), (BlockGrid{448, 128, 112, 4, 256}));
+    EXPECT_EQ(block_grid({3, 256, 448}, {3, 2, 4}, size), (BlockGrid{448, 128, 128, 4, 768}));
+    EXPECT_EQ(block_grid({3, 256, 448}, {2, 4}, size), (BlockGrid{448, 128, 128, 4, 256}));
+    EXPECT_EQ(block_grid({6, 4}, {6, 1}, size), (BlockGrid{4, 1, 4, 1, 6})) << "a scale a row: no such blocks";
+    EXPECT_EQ(block_grid({6, 4}, {1}, size), (BlockGrid{4, 6, 4, 1, 6}));
+    auto const grid = block_grid({576, 300}, {5, 3}, size);
+    EXPECT_EQ(grid.scale_of(575 * 300 + 299), 14U);
+    EXPECT_EQ(grid.scale_of(512 * 300), 12U);
+    EXPECT_EQ(grid.scale_of(127 * 300 + 256), 2U);
+    EXPECT_THAT(error_of([&] {
+                    block_grid({2, 576, 128}, {2, 5, 1}, size);
+                }),
+                IsError(Errc::input, "[2, 5, 1]"))
+        << "rows of stacked matrices count through";
+}
+
 TEST(BlockGrid, FollowsFromTheTwoShapes) {
     EXPECT_EQ(block_grid({256, 512}, {2, 4}), (BlockGrid{512, 128, 128, 4, 256}));
     EXPECT_EQ(block_grid({6, 4}, {6, 1}), (BlockGrid{4, 1, 4, 1, 6})) << "a scale a row";
@@ -105,14 +125,19 @@ TEST(Dequantize, EqualsTheReferenceForAnyGridScalesAndPart) {
         auto const block_columns = static_cast<std::int64_t>(2 * (1 + random() % 40));
         auto const grid_rows = static_cast<std::int64_t>(1 + random() % 3);
         auto const grid_columns = static_cast<std::int64_t>(1 + random() % 40);
-        auto const experts = static_cast<std::int64_t>(1 + random() % 3);
+        bool const is_short = random() % 3 == 0;  // the last blocks
+        auto const experts = is_short ? 1 : static_cast<std::int64_t>(1 + random() % 3);
         bool const is_shared = random() % 2 == 0;
-        Shape const shape = {experts, grid_rows * block_rows, grid_columns * block_columns};
+        auto const short_rows = is_short ? static_cast<std::int64_t>(random()) % block_rows : 0;
+        auto const short_columns = is_short ? static_cast<std::int64_t>(random()) % (block_columns / 2) * 2 : 0;
+        Shape const shape = {experts, grid_rows * block_rows - short_rows,
+                             grid_columns * block_columns - short_columns};
         auto const scale_shape = is_shared ? Shape{grid_rows, grid_columns} : Shape{experts, grid_rows, grid_columns};
         auto const from = kCodes[random() % std::size(kCodes)];
         auto const to = kNumbers[random() % std::size(kNumbers)];
         auto const scale_type = kScales[random() % std::size(kScales)];
-        auto const grid = block_grid(shape, scale_shape);
+        auto const grid = block_grid(shape, scale_shape, BlockSize{block_rows, block_columns});
+        ASSERT_EQ(grid.block_columns, static_cast<std::uint64_t>(block_columns));
         auto const all_scales = random_bytes(
             random, static_cast<std::size_t>(scale_shape.num_elements() * bits(scale_type) / 8));
 

@@ -175,17 +175,21 @@ ScaledBox random_box(std::mt19937& random) {
     auto const block_columns = unit * static_cast<std::int64_t>(1 + random() % 40);
     auto const grid_columns = static_cast<std::int64_t>(1 + random() % 6);
     auto const grid_rows = static_cast<std::int64_t>(1 + random() % 4);
-    auto const rows = grid_rows * static_cast<std::int64_t>(1 + random() % 9);
-    auto const experts = static_cast<std::int64_t>(1 + random() % 3);
+    bool const is_short = random() % 3 == 0;  // the last blocks
+    auto const block_rows = static_cast<std::int64_t>(1 + random() % 9);
+    auto const rows = grid_rows * block_rows - (is_short ? static_cast<std::int64_t>(random()) % block_rows : 0);
+    auto const experts = is_short ? 1 : static_cast<std::int64_t>(1 + random() % 3);
     Shape const scale_shape =
         random() % 2 == 0 ? Shape{grid_rows, grid_columns} : Shape{experts, grid_rows, grid_columns};
-    auto const columns = grid_columns * block_columns;
+    auto const short_columns = is_short ? static_cast<std::int64_t>(random()) % (block_columns / unit) * unit : 0;
+    auto const columns = grid_columns * block_columns - short_columns;
 
     ScaledBox box;
     auto const scale_type = kScales[random() % std::size(kScales)];
     box.scales = random_bytes(random, static_cast<std::size_t>(scale_shape.num_elements() * bits(scale_type) / 8));
     box.codes = random_bytes(random, static_cast<std::size_t>(experts * rows * columns * bits(from) / 8));
-    box.scaling = {block_grid({experts, rows, columns}, scale_shape), {box.scales, scale_type}};
+    box.scaling = {block_grid({experts, rows, columns}, scale_shape, BlockSize{block_rows, block_columns}),
+                   {box.scales, scale_type}};
 
     auto const bytes_of_columns = [&](std::int64_t count) {
         return static_cast<std::uint64_t>(count * bits(from) / 8);
