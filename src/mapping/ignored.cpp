@@ -12,12 +12,24 @@ namespace {
 /// The number of a layer in @p text, such as 46 in "model.layers.46.mlp".
 std::optional<std::int64_t> layer_in(std::string_view text) {
     constexpr std::string_view kLayers = "layers.";
-    auto const at = text.find(kLayers);
+    auto at = text.find(kLayers);
+    while (at != std::string_view::npos && at > 0 && text[at - 1] != '.') { at = text.find(kLayers, at + 1); }
     if (at == std::string_view::npos) { return std::nullopt; }
     auto const digits = text.substr(at + kLayers.size());
     std::int64_t layer = 0;
     auto const [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), layer);
     return error == std::errc{} ? std::optional(layer) : std::nullopt;
+}
+
+/// Whether a pattern names one layer, as in "model\.layers\.46", and not any ("layers\.\d+\.head").
+bool names_a_layer(std::string_view pattern) {
+    constexpr std::string_view kLayers = "layers";
+    for (auto at = pattern.find(kLayers); at != std::string_view::npos; at = pattern.find(kLayers, at + 1)) {
+        auto rest = pattern.substr(at + kLayers.size());
+        if (rest.starts_with('\\')) { rest.remove_prefix(1); }
+        if (rest.size() > 1 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9') { return true; }
+    }
+    return false;
 }
 
 }  // namespace
@@ -43,6 +55,7 @@ bool Ignored::contains(std::string_view name) const {
 bool Ignored::fits(Pattern const& pattern, std::string_view name) const {
     auto const match = pattern.find(name);
     if (!match) { return false; }
+    if (!names_a_layer(pattern.sources()[match->source])) { return true; }
     auto const layer = layer_in(name.substr(match->begin, match->end - match->begin));
     return !layer || (layers_ && *layer >= *layers_);
 }
