@@ -71,8 +71,8 @@ class Materialization::Engine {
     std::size_t next_tensor_ = 0;
     std::shared_ptr<ParameterStore::Data> store_;
     LoadedScales scales_;
+    PhaseClock clock_;  ///< begins before what is timed beside it
     TensorTracker tracker_;
-    PhaseClock clock_;
     bool is_waiting_ = false;
     std::vector<ReadResult> reads_;
     std::size_t next_result_ = 0;  ///< of reads_, not yet taken in
