@@ -22,9 +22,27 @@ struct alignas(8) TwoWords {
     std::uint32_t word[2];
 };
 
+/// The memory that an address is of. Out of a descriptor it could be of any, and a GPU finds out at each access.
+enum class Space : std::uint8_t {
+    global,
+    shared,  ///< by a thread block
+};
+
+template <Space space>
+SHARDWISE_HOST_DEVICE void assume_space([[maybe_unused]] std::byte const* at) {
+#ifdef __CUDA_ARCH__
+    if constexpr (space == Space::global) {
+        __builtin_assume(__isGlobal(at));
+    } else {
+        __builtin_assume(__isShared(at));
+    }
+#endif
+}
+
 /// @p at must be a multiple of the type's alignment: a GPU knows no other loads and stores.
-template <class Unit>
+template <class Unit, Space space = Space::global>
 SHARDWISE_HOST_DEVICE Unit load(std::byte const* at) {
+    assume_space<space>(at);
 #ifdef __CUDA_ARCH__
     return *reinterpret_cast<Unit const*>(at);
 #else
@@ -35,8 +53,9 @@ SHARDWISE_HOST_DEVICE Unit load(std::byte const* at) {
 #endif
 }
 
-template <class Unit>
+template <Space space, class Unit>
 SHARDWISE_HOST_DEVICE void store(std::byte* at, Unit const& unit) {
+    assume_space<space>(at);
 #ifdef __CUDA_ARCH__
     *reinterpret_cast<Unit*>(at) = unit;
 #else
@@ -54,20 +73,20 @@ struct Words {
 
 namespace detail {
 
-template <std::uint32_t Bytes, class Unit>
+template <std::uint32_t Bytes, class Unit, Space space>
 SHARDWISE_HOST_DEVICE Words<Bytes> load_by(std::byte const* at) {
     Words<Bytes> words = {};
     if constexpr (sizeof(Unit) <= 4) {
         SHARDWISE_UNROLL
         for (std::uint32_t i = 0; i < Bytes / sizeof(Unit); ++i) {
             auto const bit = i * static_cast<std::uint32_t>(sizeof(Unit)) * 8;
-            words.word[bit / 32] |= std::uint32_t{load<Unit>(at + i * sizeof(Unit))} << bit % 32;
+            words.word[bit / 32] |= std::uint32_t{load<Unit, space>(at + i * sizeof(Unit))} << bit % 32;
         }
     } else {
         constexpr std::uint32_t kUnitWords = sizeof(Unit) / 4;
         SHARDWISE_UNROLL
         for (std::uint32_t i = 0; i < Bytes / sizeof(Unit); ++i) {
-            auto const unit = load<Unit>(at + i * sizeof(Unit));
+            auto const unit = load<Unit, space>(at + i * sizeof(Unit));
             SHARDWISE_UNROLL
             for (std::uint32_t k = 0; k < kUnitWords; ++k) { words.word[i * kUnitWords + k] = unit.word[k]; }
         }
@@ -75,13 +94,13 @@ SHARDWISE_HOST_DEVICE Words<Bytes> load_by(std::byte const* at) {
     return words;
 }
 
-template <std::uint32_t Bytes, class Unit>
+template <std::uint32_t Bytes, class Unit, Space space>
 SHARDWISE_HOST_DEVICE void store_by(std::byte* at, Words<Bytes> const& words) {
     if constexpr (sizeof(Unit) <= 4) {
         SHARDWISE_UNROLL
         for (std::uint32_t i = 0; i < Bytes / sizeof(Unit); ++i) {
             auto const bit = i * static_cast<std::uint32_t>(sizeof(Unit)) * 8;
-            store(at + i * sizeof(Unit), static_cast<Unit>(words.word[bit / 32] >> bit % 32));
+            store<space>(at + i * sizeof(Unit), static_cast<Unit>(words.word[bit / 32] >> bit % 32));
         }
     } else {
         constexpr std::uint32_t kUnitWords = sizeof(Unit) / 4;
@@ -90,7 +109,7 @@ SHARDWISE_HOST_DEVICE void store_by(std::byte* at, Words<Bytes> const& words) {
             Unit unit;
             SHARDWISE_UNROLL
             for (std::uint32_t k = 0; k < kUnitWords; ++k) { unit.word[k] = words.word[i * kUnitWords + k]; }
-            store(at + i * sizeof(Unit), unit);
+            store<space>(at + i * sizeof(Unit), unit);
         }
     }
 }
@@ -116,23 +135,23 @@ SHARDWISE_HOST_DEVICE void with_unit(std::uint32_t access, Use use) {
 }  // namespace detail
 
 /// Loads @p Bytes bytes from each address, all with accesses of @p access bytes at most, which divides the addresses.
-template <std::uint32_t Bytes, std::uint32_t Flight>
+template <Space space = Space::global, std::uint32_t Bytes, std::uint32_t Flight>
 SHARDWISE_HOST_DEVICE void load_words(std::byte const* const (&at)[Flight], std::uint32_t access,
                                       Words<Bytes> (&words)[Flight]) {
     detail::with_unit<Bytes>(access, [&](auto unit) {
         SHARDWISE_UNROLL
-        for (std::uint32_t i = 0; i < Flight; ++i) { words[i] = detail::load_by<Bytes, decltype(unit)>(at[i]); }
+        for (std::uint32_t i = 0; i < Flight; ++i) { words[i] = detail::load_by<Bytes, decltype(unit), space>(at[i]); }
     });
 }
 
 /// Stores what is to be stored; null addresses are left out.
-template <std::uint32_t Bytes, std::uint32_t Flight>
+template <Space space = Space::global, std::uint32_t Bytes, std::uint32_t Flight>
 SHARDWISE_HOST_DEVICE void store_words(std::byte* const (&at)[Flight], std::uint32_t access,
                                        Words<Bytes> const (&words)[Flight]) {
     detail::with_unit<Bytes>(access, [&](auto unit) {
         SHARDWISE_UNROLL
         for (std::uint32_t i = 0; i < Flight; ++i) {
-            if (at[i] != nullptr) { detail::store_by<Bytes, decltype(unit)>(at[i], words[i]); }
+            if (at[i] != nullptr) { detail::store_by<Bytes, decltype(unit), space>(at[i], words[i]); }
         }
     });
 }

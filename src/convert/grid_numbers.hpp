@@ -139,7 +139,7 @@ SHARDWISE_HOST_DEVICE void load_numbers(DType dtype, std::byte const* const (&at
 }
 
 /// Stores groups of @p dtype side by side; null addresses are left out.
-template <std::uint32_t Group, std::uint32_t Flight>
+template <Space space = Space::global, std::uint32_t Group, std::uint32_t Flight>
 SHARDWISE_HOST_DEVICE void store_numbers(DType dtype, std::byte* const (&at)[Flight], std::uint32_t access,
                                          Numbers<Group, Flight> const& numbers) {
     with_wide_type<Group>(dtype, [&](auto type) {
@@ -150,7 +150,7 @@ SHARDWISE_HOST_DEVICE void store_numbers(DType dtype, std::byte* const (&at)[Fli
             SHARDWISE_UNROLL
             for (std::uint32_t k = 0; k < Group; ++k) { put_number<kType>(words[i], k, numbers.value[i][k]); }
         }
-        store_words(at, access, words);
+        store_words<space>(at, access, words);
     });
 }
 

@@ -187,7 +187,7 @@ SHARDWISE_KERNEL_PART void fetch_elements(GridBlock const& block, GridThread at,
         constexpr auto kFlight = groups_in_flight(GridWork::transpose, 1);
         Words<Bytes> words[kFlight];
         load_words(taken.source, Bytes, words);
-        store_words(taken.target, Bytes, words);
+        store_words<Space::shared>(taken.target, Bytes, words);
     });
 }
 
@@ -197,7 +197,7 @@ SHARDWISE_KERNEL_PART void fetch_converted(GridBlock const& block, GridThread at
         Numbers<Group, groups_in_flight(GridWork::transpose, Group)> numbers;
         load_numbers(block.from, taken.source, block.source_access, numbers);
         if (block.scales.table != nullptr) { scale_numbers(block.scales, taken.element, numbers); }
-        store_numbers(block.to, taken.target, block.target_access, numbers);
+        store_numbers<Space::shared>(block.to, taken.target, block.target_access, numbers);
     });
 }
 
@@ -222,7 +222,7 @@ SHARDWISE_KERNEL_PART void put_elements(GridBlock const& block, GridThread at, s
             target[i] = exists ? block.target + place.spot.target + run * block.element_step + across * Bytes : nullptr;
         }
         Words<Bytes> words[kFlight];
-        load_words(source, Bytes, words);
+        load_words<Space::shared>(source, Bytes, words);
         store_words(target, Bytes, words);
     }
 }

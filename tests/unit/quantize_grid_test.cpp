@@ -1,9 +1,11 @@
 // Quantizing, over an emulated accelerator and a real one where there is one: codes and scales of the reference.
 #include "convert/quantize_grid.hpp"
 
+#include <array>
 #include <cmath>
-#include <limits>
+#include <cstring>
 #include <random>
+#include <span>
 
 #include <shardwise/error.hpp>
 
@@ -89,6 +91,49 @@ TEST_P(QuantizeGridOn, EqualsTheReferenceAtTheEndsOfTheRange) {
     }
 }
 
+/// A block of eight numbers, and what another implementation makes of it.
+struct QuantizedBlock {
+    std::array<std::uint32_t, 8> values;  ///< bits of F32
+    std::array<std::uint8_t, 8> f32_codes;
+    std::uint32_t f32_scale;  ///< bits
+    std::array<std::uint8_t, 8> e8m0_codes;
+    std::uint8_t e8m0_scale;
+};
+constexpr QuantizedBlock kQuantizedBlocks[] = {
+#include "support/quantize_values.inc"
+};
+constexpr QuantizeShape kQuantizedShape = {std::size(kQuantizedBlocks), 8, 1, 8};
+
+template <class Value>
+void append(Bytes& bytes, Value const& value) {
+    auto const more = std::as_bytes(std::span(&value, 1));
+    bytes.insert(bytes.end(), more.begin(), more.end());
+}
+
+Bytes values_of_blocks() {
+    Bytes values;
+    for (auto const& block : kQuantizedBlocks) { append(values, block.values); }
+    return values;
+}
+
+Quantized codes_of_blocks(ScaleFormat format) {
+    Quantized result;
+    for (auto const& block : kQuantizedBlocks) {
+        append(result.codes, format == ScaleFormat::f32 ? block.f32_codes : block.e8m0_codes);
+        format == ScaleFormat::f32 ? append(result.scales, block.f32_scale) : append(result.scales, block.e8m0_scale);
+    }
+    return result;
+}
+
+TEST_P(QuantizeGridOn, NansInfinitiesZerosAndTinyNumbersBecomeWhatNumpyAndMlDtypesMakeOfThem) {
+    for (auto const format : {ScaleFormat::f32, ScaleFormat::e8m0}) {
+        auto right = codes_of_blocks(format);
+        right.codes.resize(right.codes.size() + 16, kGuard);
+        right.scales.resize(right.scales.size() + 16, kGuard);
+        EXPECT_EQ(quantized(kQuantizedShape, DType::f32, values_of_blocks(), format, 0), right);
+    }
+}
+
 TEST_P(QuantizeGridOn, NothingIsNothing) {
     run_quantize_fp8(stream(), {{0, 128, 128, 128}, DType::f32, nullptr, ScaleFormat::f32, nullptr, nullptr});
     EXPECT_THAT(error_of([&] {
@@ -100,15 +145,17 @@ TEST_P(QuantizeGridOn, NothingIsNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Any, QuantizeGridOn, accelerators(), accelerator_name);
 
-TEST(QuantizeReference, KeepsTheSignOfWhatBecomesNoNumber) {
-    auto const infinity = std::numeric_limits<float>::infinity();
-    std::vector<float> const values = {infinity, -infinity, std::nanf(""), -std::nanf("")};
-    QuantizeShape const shape = {1, 4, 1, 4};
+TEST(QuantizeReference, NansInfinitiesZerosAndTinyNumbersBecomeWhatNumpyAndMlDtypesMakeOfThem) {
+    auto const bytes = values_of_blocks();
+    std::vector<float> values(bytes.size() / 4);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
     for (auto* const quantize : {&quantize_fp8, &quantize_fp8_reference}) {
-        Bytes codes(4);
-        Bytes scales(4);
-        quantize(shape, values, ScaleFormat::f32, codes, scales);
-        EXPECT_EQ(codes, (Bytes{std::byte{0x7F}, std::byte{0xFF}, std::byte{0x7F}, std::byte{0xFF}}));
+        for (auto const format : {ScaleFormat::f32, ScaleFormat::e8m0}) {
+            auto const right = codes_of_blocks(format);
+            Quantized result = {Bytes(right.codes.size()), Bytes(right.scales.size())};
+            quantize(kQuantizedShape, values, format, result.codes, result.scales);
+            EXPECT_EQ(result, right);
+        }
     }
 }
 
