@@ -14,6 +14,7 @@ import zlib
 
 import torch
 import torch.multiprocessing
+import transformers
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DistributedConfig
@@ -30,17 +31,65 @@ SIZES = {
     "eos_token_id": 2, "sliding_window": 16,
     "pad_token_id": None,  # the row of a padding token would be set to zero after loading
 }
+MULTIMODAL = {
+    "aria": "AriaForConditionalGeneration", "audioflamingo3": "AudioFlamingo3ForConditionalGeneration",
+    "aya_vision": "AyaVisionForConditionalGeneration", "cohere_asr": "CohereAsrForConditionalGeneration",
+    "cosmos3_omni": "Cosmos3OmniForConditionalGeneration", "gemma3": "Gemma3ForConditionalGeneration",
+    "gemma4_unified": "Gemma4UnifiedForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
+    "glmasr": "GlmAsrForConditionalGeneration", "got_ocr2": "GotOcr2ForConditionalGeneration", "hunyuan_vl":
+    "HunYuanVLForConditionalGeneration", "hyperclovax_vision_v2": "HyperCLOVAXVisionV2ForConditionalGeneration",
+    "internvl": "InternVLForConditionalGeneration", "kimi_k25": "Kimi_K25ForConditionalGeneration", "llava":
+    "LlavaForConditionalGeneration", "llava_next": "LlavaNextForConditionalGeneration", "llava_next_video":
+    "LlavaNextVideoForConditionalGeneration", "llava_onevision": "LlavaOnevisionForConditionalGeneration",
+    "minimax_m3_vl": "MiniMaxM3SparseForConditionalGeneration", "mistral3": "Mistral3ForConditionalGeneration",
+    "mistral_large4": "MistralLarge4ForConditionalGeneration", "mllama": "MllamaForConditionalGeneration",
+    "musicflamingo": "MusicFlamingoForConditionalGeneration", "paddleocr_vl": "PaddleOCRVLForConditionalGeneration",
+    "paligemma": "PaliGemmaForConditionalGeneration", "qianfan_ocr": "QianfanOCRForConditionalGeneration",
+    "qwen2_5_omni_thinker": "Qwen2_5OmniThinkerForConditionalGeneration", "qwen2_5_vl":
+    "Qwen2_5_VLForConditionalGeneration", "qwen2_audio": "Qwen2AudioForConditionalGeneration", "qwen2_vl":
+    "Qwen2VLForConditionalGeneration", "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration", "video_llava":
+    "VideoLlavaForConditionalGeneration", "vipllava": "VipLlavaForConditionalGeneration", "voxtral":
+    "VoxtralForConditionalGeneration", "voxtral_realtime": "VoxtralRealtimeForConditionalGeneration",
+}
+# Of the parts of a multimodal model that see and hear, these before those above.
+SENSES = {
+    "image_size": 28, "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_channels": 3, "depth": 2,
+    "num_heads": 4, "embed_dim": 32, "num_hidden_layers": 2, "d_model": 32, "encoder_layers": 2, "encoder_ffn_dim": 24,
+    "encoder_attention_heads": 4, "num_mel_bins": 8, "max_source_positions": 16, "out_hidden_size": 32,
+    "output_dim": 32, "vision_output_dim": 32, "projection_dim": 32, "projector_hidden_size": 32,
+    "fullatt_block_indexes": [1], "deepstack_visual_indexes": [0], "num_position_embeddings": 16, "global_head_dim": 8,
+}
+
+
+def sizes_for(config, sizes):
+    known = config.to_dict()
+    return {name: size for name, size in sizes.items() if name in known and not isinstance(known[name], dict)}
 
 
 def tiny_config(model_type):
     kind = CONFIG_MAPPING[model_type]
-    known = kind().to_dict()
-    return kind(**{name: size for name, size in SIZES.items() if name in known})
+    usual = kind()
+    sizes = sizes_for(usual, SIZES)
+    for name in kind.sub_configs:
+        part = getattr(usual, name, None)
+        if part is not None:
+            of_part = sizes_for(part, SIZES if "text" in name else {**SIZES, **SENSES})
+            sizes[name] = {**of_part, "model_type": part.model_type}
+    return kind(**sizes)
+
+
+def new_model(model_type):
+    """The model for generation; of multimodal ones the whole."""
+    config = tiny_config(model_type)
+    name = MULTIMODAL.get(model_type)
+    if not name:
+        return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    return getattr(transformers, name)._from_config(config, dtype=torch.bfloat16)
 
 
 def make_checkpoint(folder, model_type):
     """Every value random, so that no two tensors are equal by chance; saved in several files."""
-    model = AutoModelForCausalLM.from_config(tiny_config(model_type), dtype=torch.bfloat16)
+    model = new_model(model_type)
     random = torch.Generator().manual_seed(zlib.crc32(model_type.encode()))
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -63,12 +112,17 @@ def tensors_of(model):
     return local, placements
 
 
+def class_of(folder):
+    """The class that was saved there."""
+    return getattr(transformers, json.loads((folder / "config.json").read_text())["architectures"][0])
+
+
 def load_as_rank(rank, out, model_types):
     torch.distributed.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=RANKS)
     for model_type in model_types:
         folder = out / model_type
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model = class_of(folder / "ckpt").from_pretrained(
                 folder / "ckpt", dtype=torch.bfloat16, distributed_config=DistributedConfig(tp_size=RANKS))
             local, placements = tensors_of(model)
             save_file(local, folder / f"rank-{rank}.safetensors")
@@ -82,7 +136,7 @@ def main(out, model_types):
     for model_type in model_types:
         folder = out / model_type
         make_checkpoint(folder / "ckpt", model_type)
-        whole = AutoModelForCausalLM.from_pretrained(folder / "ckpt", dtype=torch.bfloat16)
+        whole = class_of(folder / "ckpt").from_pretrained(folder / "ckpt", dtype=torch.bfloat16)
         save_file(tensors_of(whole)[0], folder / "full.safetensors")
     torch.multiprocessing.spawn(load_as_rank, (out, model_types), nprocs=RANKS)
 
