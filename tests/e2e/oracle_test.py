@@ -1,7 +1,7 @@
-"""Tiny models of 118 architectures, made, saved and loaded by transformers itself: every rank holds what the framework's
-ranks hold, bit for bit, types included; and what they hold goes back into the files that the framework saved. Where
-the framework is known to load wrong values in parallel, a rank holds its part of the model as one process loads it, cut
-where the framework says that the parts lie.
+"""Tiny models of 143 architectures, made, saved and loaded by transformers itself: every rank holds what the
+framework's ranks hold, bit for bit, types included; and what they hold goes back into the files that the framework
+saved. Where the framework is known to load wrong values in parallel, a rank holds its part of the model as one process
+loads it, cut where the framework says that the parts lie.
 
 Runs with `launch/test --oracle`, which installs transformers and torch."""
 
@@ -35,11 +35,14 @@ MODEL_TYPES = (
 # Whole models of several parts. Of the others that can be built here, cohere_asr and mllama have no plan there, and
 # qwen3_vl_moe cannot be loaded in parallel.
 MULTIMODAL = (
-    "aria", "audioflamingo3", "aya_vision", "cosmos3_omni", "gemma3", "gemma4_unified", "glm4v_moe", "glmasr",
-    "got_ocr2", "hunyuan_vl", "hyperclovax_vision_v2", "internvl", "kimi_k25", "llava", "llava_next",
-    "llava_next_video", "llava_onevision", "minimax_m3_vl", "mistral3", "mistral_large4", "musicflamingo",
-    "paddleocr_vl", "paligemma", "qianfan_ocr", "qwen2_5_omni_thinker", "qwen2_5_vl", "qwen2_audio", "qwen2_vl",
-    "video_llava", "vipllava", "voxtral", "voxtral_realtime",
+    "aria", "audioflamingo3", "aya_vision", "cohere2_vision", "cosmos3_omni", "deepseek_vl", "deepseek_vl_hybrid",
+    "exaone4_5", "gemma3", "gemma4_unified", "glm46v", "glm4v", "glm4v_moe", "glm_ocr", "glmasr", "got_ocr2",
+    "granite_docling", "hunyuan_vl", "hyperclovax_vision_v2", "idefics2", "idefics3", "internvl", "kimi_k25",
+    "lfm2_vl", "lfm3_vl", "lighton_ocr", "llava", "llava_next", "llava_next_video", "llava_onevision",
+    "minicpm_ocr", "minicpmv4_6", "minicpmv4_7", "minimax_m3_vl", "mistral3", "mistral_large4",
+    "moss_transcribe_diarize", "musicflamingo", "ovis2", "paddleocr_vl", "paligemma", "qianfan_ocr",
+    "qwen2_5_omni_thinker", "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl",
+    "qwen4_exp", "smolvlm", "t5gemma", "video_llama_3", "video_llava", "vipllava", "voxtral", "voxtral_realtime",
 )
 # Every rank would hold other values than the converted model has there, without a word (see the README).
 WRONG_IN_THE_FRAMEWORK = ("hrm_text",)

@@ -33,28 +33,42 @@ SIZES = {
 }
 MULTIMODAL = {
     "aria": "AriaForConditionalGeneration", "audioflamingo3": "AudioFlamingo3ForConditionalGeneration",
-    "aya_vision": "AyaVisionForConditionalGeneration", "cohere_asr": "CohereAsrForConditionalGeneration",
-    "cosmos3_omni": "Cosmos3OmniForConditionalGeneration", "gemma3": "Gemma3ForConditionalGeneration",
-    "gemma4_unified": "Gemma4UnifiedForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
-    "glmasr": "GlmAsrForConditionalGeneration", "got_ocr2": "GotOcr2ForConditionalGeneration", "hunyuan_vl":
-    "HunYuanVLForConditionalGeneration", "hyperclovax_vision_v2": "HyperCLOVAXVisionV2ForConditionalGeneration",
-    "internvl": "InternVLForConditionalGeneration", "kimi_k25": "Kimi_K25ForConditionalGeneration", "llava":
-    "LlavaForConditionalGeneration", "llava_next": "LlavaNextForConditionalGeneration", "llava_next_video":
-    "LlavaNextVideoForConditionalGeneration", "llava_onevision": "LlavaOnevisionForConditionalGeneration",
+    "aya_vision": "AyaVisionForConditionalGeneration", "cohere2_vision": "Cohere2VisionForConditionalGeneration",
+    "cosmos3_omni": "Cosmos3OmniForConditionalGeneration", "deepseek_vl": "DeepseekVLForConditionalGeneration",
+    "deepseek_vl_hybrid": "DeepseekVLHybridForConditionalGeneration",
+    "exaone4_5": "Exaone4_5_ForConditionalGeneration", "gemma3": "Gemma3ForConditionalGeneration",
+    "gemma4_unified": "Gemma4UnifiedForConditionalGeneration", "glm46v": "Glm46VForConditionalGeneration",
+    "glm4v": "Glm4vForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
+    "glm_ocr": "GlmOcrForConditionalGeneration", "glmasr": "GlmAsrForConditionalGeneration",
+    "got_ocr2": "GotOcr2ForConditionalGeneration", "granite_docling": "GraniteDoclingForConditionalGeneration",
+    "hunyuan_vl": "HunYuanVLForConditionalGeneration",
+    "hyperclovax_vision_v2": "HyperCLOVAXVisionV2ForConditionalGeneration",
+    "idefics2": "Idefics2ForConditionalGeneration", "idefics3": "Idefics3ForConditionalGeneration",
+    "internvl": "InternVLForConditionalGeneration", "kimi_k25": "Kimi_K25ForConditionalGeneration",
+    "lfm2_vl": "Lfm2VlForConditionalGeneration", "lfm3_vl": "Lfm3VlForConditionalGeneration",
+    "lighton_ocr": "LightOnOcrForConditionalGeneration", "llava": "LlavaForConditionalGeneration",
+    "llava_next": "LlavaNextForConditionalGeneration", "llava_next_video": "LlavaNextVideoForConditionalGeneration",
+    "llava_onevision": "LlavaOnevisionForConditionalGeneration", "minicpm_ocr": "MiniCPMOcrForConditionalGeneration",
+    "minicpmv4_6": "MiniCPMV4_6ForConditionalGeneration", "minicpmv4_7": "MiniCPMV4_7ForConditionalGeneration",
     "minimax_m3_vl": "MiniMaxM3SparseForConditionalGeneration", "mistral3": "Mistral3ForConditionalGeneration",
-    "mistral_large4": "MistralLarge4ForConditionalGeneration", "mllama": "MllamaForConditionalGeneration",
-    "musicflamingo": "MusicFlamingoForConditionalGeneration", "paddleocr_vl": "PaddleOCRVLForConditionalGeneration",
-    "paligemma": "PaliGemmaForConditionalGeneration", "qianfan_ocr": "QianfanOCRForConditionalGeneration",
-    "qwen2_5_omni_thinker": "Qwen2_5OmniThinkerForConditionalGeneration", "qwen2_5_vl":
-    "Qwen2_5_VLForConditionalGeneration", "qwen2_audio": "Qwen2AudioForConditionalGeneration", "qwen2_vl":
-    "Qwen2VLForConditionalGeneration", "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration", "video_llava":
-    "VideoLlavaForConditionalGeneration", "vipllava": "VipLlavaForConditionalGeneration", "voxtral":
-    "VoxtralForConditionalGeneration", "voxtral_realtime": "VoxtralRealtimeForConditionalGeneration",
+    "mistral_large4": "MistralLarge4ForConditionalGeneration",
+    "moss_transcribe_diarize": "MossTranscribeDiarizeForConditionalGeneration",
+    "musicflamingo": "MusicFlamingoForConditionalGeneration", "ovis2": "Ovis2ForConditionalGeneration",
+    "paddleocr_vl": "PaddleOCRVLForConditionalGeneration", "paligemma": "PaliGemmaForConditionalGeneration",
+    "qianfan_ocr": "QianfanOCRForConditionalGeneration",
+    "qwen2_5_omni_thinker": "Qwen2_5OmniThinkerForConditionalGeneration",
+    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen2_audio": "Qwen2AudioForConditionalGeneration",
+    "qwen2_vl": "Qwen2VLForConditionalGeneration", "qwen3_5": "Qwen3_5ForConditionalGeneration",
+    "qwen3_5_moe": "Qwen3_5MoeForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen4_exp": "Qwen4ExpForConditionalGeneration", "smolvlm": "SmolVLMForConditionalGeneration",
+    "t5gemma": "T5GemmaForConditionalGeneration", "video_llama_3": "VideoLlama3ForConditionalGeneration",
+    "video_llava": "VideoLlavaForConditionalGeneration", "vipllava": "VipLlavaForConditionalGeneration",
+    "voxtral": "VoxtralForConditionalGeneration", "voxtral_realtime": "VoxtralRealtimeForConditionalGeneration",
 }
 # Of the parts of a multimodal model that see and hear, these before those above.
 SENSES = {
-    "image_size": 28, "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_channels": 3, "depth": 2,
-    "num_heads": 4, "embed_dim": 32, "num_hidden_layers": 2, "d_model": 32, "encoder_layers": 2, "encoder_ffn_dim": 24,
+    "image_size": 28, "patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_channels": 3,
+    "depth": 2, "num_heads": 4, "embed_dim": 32, "num_hidden_layers": 2, "d_model": 32, "encoder_layers": 2, "encoder_ffn_dim": 24,
     "encoder_attention_heads": 4, "num_mel_bins": 8, "max_source_positions": 16, "out_hidden_size": 32,
     "output_dim": 32, "vision_output_dim": 32, "projection_dim": 32, "projector_hidden_size": 32,
     "fullatt_block_indexes": [1], "deepstack_visual_indexes": [0], "num_position_embeddings": 16, "global_head_dim": 8,
