@@ -20,6 +20,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 /// What @p action is refused with; empty if it is not.
 template <class Action>
@@ -153,6 +154,25 @@ TEST(Parts, DoNotGetTransformsThatSomethingAboveThemHasClaimed) {
         "inner_config": {"model_type": "none"}}})";
     Model const model(stored_tensors({{"inner.a", {2}}, {"a", {2}}}), Architecture::for_config(kDolls), {}, kDolls);
     EXPECT_THAT(model.names(), ElementsAre("ab", "inner.ab")) << "once, by the rule of the whole";
+}
+
+TEST(Parts, BesideEachOtherAllGetTheTransformsOfTheirTypeOrClass) {
+    know_zoo();
+    Architecture::add(R"({"family": "twins", "model_types": ["twins"],
+        "parts": {"left": {"config": "l"}, "right": {"config": "r"}, "one": {"config": "t", "model_type": "zoo_tower"},
+                  "other": {"config": "t", "model_type": "zoo_tower"}}, "plans": {"tp": {}}})",
+                      "twins.json", true);
+    constexpr char const* kTwins = R"({"model_type": "twins", "l": {"model_type": "zoo_text"},
+        "r": {"model_type": "zoo_text"}, "t": {}})";
+    Model const model(stored_tensors({{"left.blocks.0.w", {2}},
+                                      {"right.blocks.0.w", {2}},
+                                      {"blocks.0.w", {2}},
+                                      {"one.tower.w", {2}},
+                                      {"other.tower.w", {2}},
+                                      {"tower.w", {2}}}),
+                      Architecture::for_config(kTwins), {}, kTwins);
+    EXPECT_THAT(model.names(), UnorderedElementsAre("left.layers.0.w", "right.layers.0.w", "blocks.0.w", "one.w",
+                                                    "other.w", "tower.w"));
 }
 
 TEST(Parts, WithoutEndAreRefused) {

@@ -81,6 +81,36 @@ TEST(Leaves, WhatIsKeptIn32BitsDependsOnTheTypeAskedFor) {
     EXPECT_EQ(stored.dtype("x.bias"), DType::bf16);
 }
 
+/// Whether one of the patterns is found in a name, by what it does to the name's type.
+bool is_kept(std::vector<std::string> const& patterns, std::string const& name) {
+    Taken const taken({{name, DType::bf16, {2}}}, DType::f16, {}, {patterns, {}});
+    return taken.dtype(name) == DType::f32;
+}
+
+TEST(KeptPatterns, FindWhatTheReferencesHelperFinds) {
+    EXPECT_TRUE(is_kept({"model.layers.0.weight"}, "model.layers.0.weight")) << "exact name";
+    EXPECT_TRUE(is_kept({"model.layers.*.weight"}, "model.layers.12.weight")) << "digits";
+    EXPECT_TRUE(is_kept({"model.layers.*.weight"}, "model.layers.a.weight"));
+    EXPECT_TRUE(is_kept({"model.layers.*.weight"}, "model.layers.00x.weight"));
+    EXPECT_FALSE(is_kept({"model.layers.*.weight"}, "model.other.0.weight"));
+    EXPECT_FALSE(is_kept({"model.layers.0.weight"}, "model.layers.1.weight"));
+    EXPECT_TRUE(is_kept({"model.layers.*.mlp.weight"}, "model.layers.0.mlp.weight.more")) << "text may follow";
+    for (auto const* const name : {"layers.0.up.weight", "layers.0.gate.weight", "layers.0.down.weight"}) {
+        EXPECT_TRUE(is_kept({"layers.*.up", "layers.*.gate", "layers.*.down"}, name)) << "a common beginning";
+    }
+    EXPECT_FALSE(is_kept({"layers.*.up", "layers.*.gate", "layers.*.down"}, "layers.0.norm.weight"));
+}
+
+TEST(KeptPatterns, OfTwoHundredEachIsLookedAt) {
+    std::vector<std::string> patterns;
+    for (int i = 0; i < 200; ++i) { patterns.push_back("block" + std::to_string(i) + ".*.bias"); }
+    for (auto const* const i : {"0", "99", "199"}) {
+        EXPECT_TRUE(is_kept(patterns, std::string("block") + i + ".3.bias")) << i;
+        EXPECT_FALSE(is_kept(patterns, std::string("block") + i + ".3.weight")) << i;
+    }
+    EXPECT_FALSE(is_kept(patterns, "block200.3.bias"));
+}
+
 TEST(Leaves, CodesTakeTheirScalesIn) {
     Taken const taken({{"a.weight", DType::f8_e4m3, {4, 6}},
                        {"a.weight_scale_inv", DType::f32, {2, 3}},
