@@ -14,37 +14,13 @@
 #include "convert/place_grid.hpp"
 #include "convert/position_digest.hpp"
 #include "convert/quantize_grid.hpp"
+#include "desk.hpp"
 
 namespace shardwise::bench {
 namespace {
 
-using Bytes = std::vector<std::byte>;
-
 constexpr std::uint64_t kKiB = 1024;
 constexpr std::uint64_t kMiB = 1024 * kKiB;
-
-/// An accelerator, its stream, and copies to and fro.
-struct Desk {
-    Accelerator& accelerator;
-    Stream& stream;
-    std::uint64_t source_bytes;
-
-    Memory upload(std::span<std::byte const> bytes) const {
-        auto const pinned = accelerator.allocate_pinned(bytes.size());
-        auto memory = accelerator.allocate(bytes.size());
-        std::memcpy(pinned.bytes().data(), bytes.data(), bytes.size());
-        stream.copy(pinned.bytes(), memory.bytes().data());
-        finish(stream);
-        return memory;
-    }
-
-    Bytes download(std::span<std::byte const> bytes) const {
-        auto const pinned = accelerator.allocate_pinned(bytes.size());
-        stream.copy(bytes, pinned.bytes().data());
-        finish(stream);
-        return {pinned.bytes().begin(), pinned.bytes().end()};
-    }
-};
 
 /// Numbers of about 1: every type that is cast from takes them.
 Bytes numbers(DType dtype, std::uint64_t bytes) {
@@ -62,14 +38,11 @@ Bytes numbers(DType dtype, std::uint64_t bytes) {
     return all;
 }
 
-Bytes any_bytes(std::uint64_t bytes) {
-    std::mt19937_64 random(2);
-    Bytes result(bytes);
-    for (std::uint64_t at = 0; at + 8 <= bytes; at += 8) {
-        auto const word = random();
-        std::memcpy(result.data() + at, &word, sizeof(word));
-    }
-    return result;
+/// Scales of MXFP4 from 2^-17 to 2^14: no product with a code leaves BF16.
+Bytes any_powers(std::uint64_t count) {
+    auto bytes = any_bytes(count);
+    for (auto& byte : bytes) { byte = static_cast<std::byte>(110 + (std::to_integer<int>(byte) & 31)); }
+    return bytes;
 }
 
 struct Placement {
@@ -98,8 +71,9 @@ KernelCase place_case(Desk const& desk, std::string name, Placement placement) {
     }
     auto const descriptors = desk.upload(grid.bytes());
     auto const size = grid.size();
-    KernelCase result{std::move(name), moved_by(placement.blocks), {}, {}, {source, target, scales, descriptors}};
-    result.run = [desk, descriptors, size] {
+    KernelCase result{std::move(name), moved_by(placement.blocks)};
+    result.results = {target};
+    result.run = [desk, source, target, scales, descriptors, size] {
         run_place_grid(desk.stream, reinterpret_cast<GridBlock const*>(descriptors.bytes().data()), size);
     };
     result.is_right = [desk, target, placement = std::move(placement)] {
@@ -157,13 +131,13 @@ KernelCase many_experts(Desk const& desk, std::string name) {
     constexpr std::uint64_t kTensors = 30'000;
     Placement placement{{}, any_bytes(desk.source_bytes), desk.source_bytes};
     auto const mean = desk.source_bytes / kTensors / 512 * 512;
+    placement.target_bytes = kTensors * mean;
     std::uint64_t at = 0;
-    for (std::uint64_t i = 0; i < kTensors && mean > 0; ++i) {
+    for (std::uint64_t i = 0; i < kTensors; ++i) {
         auto const bytes = i % 2 == 0 ? mean + mean / 2 : mean / 2;
-        placement.blocks.push_back(whole(at, at, bytes));
+        placement.blocks.push_back(whole(at, placement.target_bytes - at - bytes, bytes));
         at += bytes;
     }
-    placement.target_bytes = at;
     return place_case(desk, std::move(name), std::move(placement));
 }
 
@@ -186,7 +160,7 @@ KernelCase dequantize_case(Desk const& desk, std::string name, DType codes, DTyp
     auto block = whole(0, 0, code_bytes);
     block.cast = {codes, DType::bf16, 2, 0, 0};
     Placement placement{{block}, any_bytes(code_bytes), static_cast<std::uint64_t>(shape.num_elements()) * 2};
-    placement.scales = scale == DType::f32 ? numbers(scale, scale_bytes) : Bytes(scale_bytes, std::byte{0x7C});
+    placement.scales = scale == DType::f32 ? numbers(scale, scale_bytes) : any_powers(scale_bytes);
     placement.scaling = BlockScaling{block_grid(shape, grid_shape), {{}, scale}};
     return place_case(desk, std::move(name), std::move(placement));
 }
@@ -201,8 +175,9 @@ KernelCase quantize_case(Desk const& desk, std::string name) {
     auto const scales = desk.accelerator.allocate(shape.blocks() * 4);
     QuantizeJob const job = {
         shape, DType::bf16, source.bytes().data(), ScaleFormat::f32, codes.bytes().data(), scales.bytes().data()};
-    KernelCase result{std::move(name), count * 3 + shape.blocks() * 4, {}, {}, {source, codes, scales}};
-    result.run = [desk, job] { run_quantize_fp8(desk.stream, job); };
+    KernelCase result{std::move(name), count * 3 + shape.blocks() * 4};
+    result.results = {codes, scales};
+    result.run = [desk, job, source, codes, scales] { run_quantize_fp8(desk.stream, job); };
     result.is_right = [desk, shape, values, codes, scales] {
         std::vector<float> floats(shape.rows * shape.columns);
         cast(DType::bf16, values, DType::f32, std::as_writable_bytes(std::span(floats)));
@@ -222,8 +197,9 @@ KernelCase digest_case(Desk const& desk, std::string name) {
     grid.add({block, 2, source.bytes().data(), 0});
     auto const descriptors = desk.upload(grid.bytes());
     auto const sums = desk.accelerator.allocate(sizeof(std::uint64_t));
-    KernelCase result{std::move(name), desk.source_bytes, {}, {}, {source, descriptors, sums}};
-    result.run = [desk, descriptors, sums, size = grid.size()] {
+    KernelCase result{std::move(name), desk.source_bytes};
+    result.results = {sums};
+    result.run = [desk, source, descriptors, sums, size = grid.size()] {
         run_digest_grid(desk.stream, reinterpret_cast<GridBlock const*>(descriptors.bytes().data()), size,
                         {reinterpret_cast<std::uint64_t*>(sums.bytes().data()), 1});
     };

@@ -1,179 +1,170 @@
 // How fast kernels move bytes inside a GPU, beside a copy of the same GPU, and how fast files reach it, beside copies
 // from pinned memory. Each case is checked against the host before it is timed. Minima and medians of several rounds,
-// the copy's taken anew beside each case.
+// in which case and copy take turns.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <map>
 #include <stdexcept>
 
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 #include <fnmatch.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include <shardwise/error.hpp>
 
-#include "io/reader.hpp"
-#include "io/uploading_reader.hpp"
+#include "desk.hpp"
 #include "kernel_cases.hpp"
+#include "sink/atomic_file.hpp"
 
 namespace {
 
 namespace po = boost::program_options;
-namespace fs = std::filesystem;
 using namespace shardwise;
 using namespace shardwise::bench;
 
-constexpr int kRepeats = 10;  ///< of a kernel in one measurement: launches and waits count for less
-constexpr char const* kDeviceCopy = "copy inside the GPU";
-constexpr char const* kPinnedCopy = "copy from pinned memory";
-constexpr char const* kPipeline = "file in memory through pinned buffers";
+constexpr int kRepeats = 10;  ///< of a case in one measurement: launches and waits count for less
+constexpr std::uint64_t kMiB = 1ULL << 20U;
 
-double seconds_of(std::function<void()> const& work) {
-    auto const begin = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-KernelCase copy_case(Accelerator& accelerator, Stream& stream, std::string name, std::uint64_t bytes, bool is_pinned) {
-    auto const from = is_pinned ? accelerator.allocate_pinned(bytes) : accelerator.allocate(bytes);
-    auto const to = accelerator.allocate(bytes);
-    KernelCase result{std::move(name), is_pinned ? bytes : 2 * bytes, {}, [] { return true; }, {from, to}};
-    result.run = [&stream, from, to] { stream.copy(from.bytes(), to.bytes().data()); };
-    return result;
-}
-
-/// A file on tmpfs read into the GPU by the pread pool and the ring of pinned buffers, as loads do it.
-KernelCase pipeline_case(Accelerator& accelerator, Stream& stream, std::uint64_t bytes) {
-    auto const path = (fs::path("/dev/shm") / fmt::format("kernel_speed.{}", ::getpid())).string();
-    {
-        std::ofstream file(path, std::ios::binary);
-        std::vector<char> const piece(1U << 20U, 'x');
-        for (std::uint64_t at = 0; at < bytes; at += piece.size()) {
-            file.write(piece.data(), static_cast<std::streamsize>(std::min<std::uint64_t>(piece.size(), bytes - at)));
-        }
-    }
-    std::shared_ptr<void> const remover(nullptr, [path](void*) { fs::remove(path); });
-    constexpr std::uint64_t kRequest = 4ULL << 20U;
-    auto const files = std::make_shared<std::vector<FileRecord> const>(1, FileRecord{path, bytes, 0});
-    std::shared_ptr<Reader> const reader =
-        make_uploading_reader(make_pread_reader(*files, {false}, 8), accelerator, {16, kRequest + kSlotAlignment});
-    auto const target = accelerator.allocate(bytes + kRequest);
-    KernelCase result{kPipeline, bytes, {}, {}, {target}};
-    result.is_right = [&accelerator, &stream, target, bytes] {
-        auto const pinned = accelerator.allocate_pinned(bytes);
-        stream.copy(target.bytes().first(bytes), pinned.bytes().data());
-        finish(stream);
-        return std::ranges::all_of(pinned.bytes(), [](std::byte byte) { return byte == std::byte{'x'}; });
-    };
-    result.run = [files, reader, target, bytes, remover] {
-        std::vector<ReadResult> done;
-        for (std::uint64_t at = 0; at < bytes || done.size() < bytes / kRequest;) {
-            while (at < bytes && reader->has_room()) {
-                reader->submit({at, {0, at, kRequest}, target.bytes().subspan(at, kRequest)});
-                at += kRequest;
-            }
-            reader->start();
-            reader->poll(done, Wait::briefly);
-        }
-        for (auto const& read : done) {
-            if (read.error) { throw *read.error; }
-        }
-    };
-    return result;
-}
-
-/// Seconds of one run of each case, round after round.
-using Seconds = std::map<std::string, std::vector<double>>;
-
-void measure(Stream& stream, KernelCase const& one, int rounds, Seconds& seconds) {
-    one.run();
-    finish(stream);
-    for (int round = 0; round < rounds; ++round) {
-        seconds[one.name].push_back(seconds_of([&] {
-                                        for (int i = 0; i < kRepeats; ++i) { one.run(); }
-                                        finish(stream);
-                                    }) /
-                                    kRepeats);
-    }
-}
+struct Options {
+    int rounds = 7;
+    std::string pattern;
+    bool verifies_only = false;
+    std::string json;
+};
 
 struct Row {
     std::string name;
+    std::string floor;  ///< name of the copy beside it
     double bytes_per_second = 0;
     double median_bytes_per_second = 0;
-    double of_floor = 0;
+    double of_floor = 0;         ///< rate over that of the copy, minima of the seconds
+    double median_of_floor = 0;  ///< the same of medians
 };
 
-Row row_of(KernelCase const& one, Seconds& seconds, KernelCase const& floor) {
-    auto& own = seconds[one.name];
-    auto& base = seconds[floor.name];
-    std::ranges::sort(own);
-    std::ranges::sort(base);
-    auto const rate = [](KernelCase const& c, double s) { return static_cast<double>(c.moved_bytes) / s; };
-    return {one.name, rate(one, own.front()), rate(one, own[own.size() / 2]),
-            rate(one, own.front()) / rate(floor, base.front())};
+double seconds_of_a_run(Stream& stream, KernelCase const& one) {
+    auto const begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < kRepeats; ++i) { one.run(); }
+    finish(stream);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / kRepeats;
 }
 
-int run(po::variables_map const& values) {
-    bool const verifies_only = values["verify-only"].as<bool>();
-    auto const visible = visible_gpus();
-    auto accelerator = visible.count > 0 ? open_gpu(0) : verifies_only ? emulated_gpu() : nullptr;
-    if (!accelerator) { throw Error(Errc::unavailable, visible.obstacle); }
-    auto const stream = accelerator->make_stream();
-    auto const megabytes = verifies_only ? 32U : 256U;
-    auto const pattern = values["case"].as<std::string>();
-    auto const rounds = values["rounds"].as<int>();
-    fmt::print("{}\n", accelerator->describe());
+class Bench {
+   public:
+    Bench(Accelerator& accelerator, Options const& options)
+        : accelerator_(accelerator), options_(options), stream_(accelerator.make_stream()) {}
 
-    Seconds seconds;
-    std::vector<Row> rows;
-    auto const pinned = copy_case(*accelerator, *stream, kPinnedCopy, megabytes * 1ULL << 20U, true);
-    auto const device = copy_case(*accelerator, *stream, kDeviceCopy, megabytes * 1ULL << 20U, false);
-    auto const look_at = [&](KernelCase const& one, KernelCase const& floor) {
-        one.run();
-        if (!one.is_right()) { throw std::runtime_error(fmt::format("{}: the result is wrong", one.name)); }
-        if (verifies_only) { return fmt::print("{}: right\n", one.name); }
-        // The floor once more beside each case: clocks of a GPU move.
-        measure(*stream, floor, rounds, seconds);
-        if (one.name != floor.name) { measure(*stream, one, rounds, seconds); }
-        rows.push_back(row_of(one, seconds, floor));
-        fmt::print("{:<40}{:>9.1f} GB/s, median {:>9.1f}, {:>4.0f} % of {}\n", one.name,
-                   rows.back().bytes_per_second / 1e9, rows.back().median_bytes_per_second / 1e9,
-                   100 * rows.back().of_floor, floor.name);
-    };
-    look_at(device, device);
-    for (auto const& one : kernel_cases(*accelerator, *stream, megabytes)) {
-        if (::fnmatch(pattern.c_str(), one.name.c_str(), 0) == 0) { look_at(one.make(), device); }
-    }
-    look_at(pinned, pinned);
-    look_at(pipeline_case(*accelerator, *stream, verifies_only ? 64ULL << 20U : 1ULL << 30U), pinned);
-    if (values.count("json") > 0) {
-        nlohmann::ordered_json json = {{"gpu", accelerator->describe()}, {"cases", nlohmann::ordered_json::array()}};
-        for (auto const& row : rows) {
-            json["cases"].push_back({{"name", row.name},
-                                     {"bytes_per_second", row.bytes_per_second},
-                                     {"median_bytes_per_second", row.median_bytes_per_second},
-                                     {"of_floor", row.of_floor}});
+    std::vector<Row> run() {
+        auto const bytes = (options_.verifies_only ? 32 : 256) * kMiB;
+        auto const device = copy_case(accelerator_, *stream_, bytes, CopyFrom::device);
+        look_at(device, device);
+        bool has_any = false;
+        for (auto const& one : kernel_cases(accelerator_, *stream_, bytes / kMiB)) {
+            if (::fnmatch(options_.pattern.c_str(), one.name.c_str(), 0) != 0) { continue; }
+            look_at(one.make(), device);
+            has_any = true;
         }
-        std::ofstream(values["json"].as<std::string>()) << json.dump(1) << "\n";
+        if (!has_any) { throw Error(Errc::usage, fmt::format("--case {} fits no case", options_.pattern)); }
+        auto const pinned = copy_case(accelerator_, *stream_, bytes, CopyFrom::pinned);
+        look_at(pinned, pinned);
+        look_at(pipeline_case(accelerator_, *stream_, options_.verifies_only ? 64 * kMiB : 1024 * kMiB), pinned);
+        return std::move(rows_);
     }
-    return EXIT_SUCCESS;
+
+   private:
+    void look_at(KernelCase const& one, KernelCase const& floor) {
+        check(one);
+        if (options_.verifies_only) { return fmt::print("{}: right\n", one.name); }
+        rows_.push_back(compare(one, floor));
+        auto const& row = rows_.back();
+        fmt::print("{:<40}{:>9.1f} GB/s, median {:>9.1f}; {:>4.0f} %, median {:>4.0f} % of {}\n", row.name,
+                   row.bytes_per_second / 1e9, row.median_bytes_per_second / 1e9, 100 * row.of_floor,
+                   100 * row.median_of_floor, row.floor);
+        std::fflush(stdout);
+    }
+
+    /// Over memory that holds something else before.
+    void check(KernelCase const& one) {
+        Desk const desk{accelerator_, *stream_, 0};
+        for (auto const& memory : one.results) { desk.write(Bytes(memory.bytes().size(), std::byte{0xA5}), memory); }
+        if (one.is_right()) { throw std::runtime_error(fmt::format("{}: is right before it has run", one.name)); }
+        one.run();
+        finish(*stream_);
+        if (!one.is_right()) { throw std::runtime_error(fmt::format("{}: the result is wrong", one.name)); }
+    }
+
+    /// Case and copy by turns: the clocks of a GPU move.
+    Row compare(KernelCase const& one, KernelCase const& floor) {
+        std::vector<double> own;
+        std::vector<double> base;
+        for (int round = -1; round < options_.rounds; ++round) {
+            auto const floor_seconds = seconds_of_a_run(*stream_, floor);
+            auto const seconds = seconds_of_a_run(*stream_, one);
+            if (round < 0) { continue; }  // the first one warms up
+            base.push_back(floor_seconds);
+            own.push_back(seconds);
+        }
+        std::ranges::sort(own);
+        std::ranges::sort(base);
+        auto const rate = [](KernelCase const& c, double s) { return static_cast<double>(c.moved_bytes) / s; };
+        auto const middle = own.size() / 2;
+        return {one.name,
+                floor.name,
+                rate(one, own.front()),
+                rate(one, own[middle]),
+                rate(one, own.front()) / rate(floor, base.front()),
+                rate(one, own[middle]) / rate(floor, base[middle])};
+    }
+
+    Accelerator& accelerator_;
+    Options const& options_;
+    std::unique_ptr<Stream> stream_;
+    std::vector<Row> rows_;
+};
+
+void write_json(std::string const& path, std::string const& gpu, std::vector<Row> const& rows) {
+    nlohmann::ordered_json json = {{"gpu", gpu}, {"cases", nlohmann::ordered_json::array()}};
+    for (auto const& row : rows) {
+        json["cases"].push_back({{"name", row.name},
+                                 {"floor", row.floor},
+                                 {"bytes_per_second", row.bytes_per_second},
+                                 {"median_bytes_per_second", row.median_bytes_per_second},
+                                 {"of_floor", row.of_floor},
+                                 {"median_of_floor", row.median_of_floor}});
+    }
+    write_file_atomically(path, json.dump(1) + "\n");
+}
+
+std::unique_ptr<Accelerator> accelerator_for(Options const& options) {
+    auto const visible = visible_gpus();
+    if (visible.count > 0) { return open_gpu(0); }
+    if (!options.verifies_only) { throw Error(Errc::unavailable, visible.obstacle); }
+    if (auto emulated = emulated_gpu()) { return emulated; }
+    throw Error(Errc::unavailable,
+                fmt::format("{}; an emulated GPU comes with a build of the tests", visible.obstacle));
+}
+
+void run(Options const& options) {
+    if (options.rounds < 1) { throw Error(Errc::usage, fmt::format("--rounds {}: at least 1", options.rounds)); }
+    auto const accelerator = accelerator_for(options);
+    fmt::print("{}\n", accelerator->describe());
+    auto const rows = Bench(*accelerator, options).run();
+    if (!options.json.empty()) { write_json(options.json, accelerator->describe(), rows); }
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
+    Options chosen;
     po::options_description options("kernel_speed [options]: kernels of a GPU beside its own copies");
-    options.add_options()("rounds", po::value<int>()->default_value(7), "of each case")(
-        "case", po::value<std::string>()->default_value("*"), "shell pattern of names")(
-        "verify-only", po::bool_switch(), "check results, also without a GPU where tests are built")(
-        "json", po::value<std::string>(), "write the figures to this file")("help,h", "");
+    options.add_options()
+        ("rounds", po::value(&chosen.rounds)->default_value(7), "of each case")
+        ("case", po::value(&chosen.pattern)->default_value("*"), "shell pattern of names of kernels")
+        ("verify-only", po::bool_switch(&chosen.verifies_only),
+         "check results, also without a GPU where tests are built")
+        ("json", po::value(&chosen.json), "write the figures to this file")
+        ("help,h", "");
     try {
         po::variables_map values;
         po::store(po::parse_command_line(count, arguments, options), values);
@@ -182,10 +173,14 @@ int main(int count, char** arguments) {
             std::cout << options;
             return EXIT_SUCCESS;
         }
-        return run(values);
+        run(chosen);
+        return EXIT_SUCCESS;
     } catch (Error const& error) {
         fmt::print(stderr, "kernel_speed: {}\n", error.what());
         return error.exit_status();
+    } catch (po::error const& error) {
+        fmt::print(stderr, "kernel_speed: {}\n", error.what());
+        return static_cast<int>(Errc::usage);
     } catch (std::exception const& error) {
         fmt::print(stderr, "kernel_speed: {}\n", error.what());
         return EXIT_FAILURE;
