@@ -120,6 +120,7 @@ struct StagedRead {
 struct Delivery {
     std::uint32_t peer = 0;  ///< receive: the rank that read; send: the first receiver, of one in each replica
     BlockRange blocks;       ///< into Plan::wave_blocks
+    std::uint32_t seat = 0;  ///< receive: where a neighbour that read finds room in the wave's outboxes
     std::uint64_t bytes = 0;       ///< of the blocks
     std::uint64_t wire_bytes = 0;  ///< of the message
 };
@@ -132,6 +133,7 @@ struct Wave {
     std::vector<Delivery> sends;     ///< in order of first receiver; includes this rank's own if other replicas exist
     bool is_shared = false;          ///< every rank of the job needs every byte: stripes are broadcast, sends are empty
     std::uint64_t stripe_bytes = 0;  ///< of a shared wave: from the start of this rank's slot, what all others get
+    std::uint32_t seat = 0;          ///< of this rank if it reads: no other one that reads in this wave has it
 };
 
 /// The scales that this rank needs of one tensor of them.
@@ -228,8 +230,9 @@ struct Plan {
     std::vector<Wave> waves;
     std::vector<CopyBlock> wave_blocks;
     std::vector<Scaling> scalings;    ///< read before anything else
-    std::uint32_t slot_count = 0;     ///< waves that may be in flight
-    std::uint64_t slot_bytes = 0;     ///< of one rank's slot
+    std::uint32_t slot_count = 0;     ///< waves that may be exchanged or are about to; stripes that a rank reads ahead
+    std::uint64_t slot_bytes = 0;     ///< of one rank's slot, and of one seat in an outbox
+    std::uint32_t seats = 0;          ///< ranks that read in one wave at most
     std::uint64_t request_bytes = 0;  ///< no read is longer
     std::uint32_t direct_buffers = 0; ///< buffers of request_bytes for direct reads
     std::uint64_t descriptor_bytes = 0;  ///< with a GPU: memory for what each of its two streams is told to do

@@ -26,13 +26,7 @@ class MpiTransport final : public Transport {
    public:
     MpiTransport(MpiCommunicator& communicator, OutboxSpec outboxes, bool uses_window)
         : communicator_(communicator), comm_(duplicate(communicator.comm())), spec_(outboxes) {
-        node_rank_of_.assign(static_cast<std::size_t>(communicator.size()), -1);
-        if (!uses_window) { return; }
-        auto const& neighbours = communicator.layout().neighbours;
-        window_ = std::make_unique<SharedWindow>(communicator.node_comm(), outboxes.count * outboxes.bytes);
-        for (std::size_t i = 0; i < neighbours.size(); ++i) {
-            node_rank_of_[static_cast<std::size_t>(neighbours[i])] = static_cast<int>(i);
-        }
+        if (uses_window) { window_ = std::make_unique<SharedWindow>(communicator.node_comm(), outboxes.total_bytes()); }
     }
 
     std::string name() const override {
@@ -41,18 +35,14 @@ class MpiTransport final : public Transport {
         return nodes == 1 ? "shm" : "shm+mpi";
     }
 
-    bool shares_memory_with(int rank) const noexcept override {
-        return rank != communicator_.rank() && node_rank_of_[static_cast<std::size_t>(rank)] >= 0;
+    bool share_memory(int a, int b) const noexcept override {
+        auto const& node_of = communicator_.layout().node_of;
+        return window_ && node_of[static_cast<std::size_t>(a)] == node_of[static_cast<std::size_t>(b)];
     }
 
-    std::span<std::byte> outbox(std::uint32_t index) noexcept override {
-        if (!window_ || window_->part_count() == 1) { return {}; }
-        auto const own = window_->part(node_rank_of_[static_cast<std::size_t>(communicator_.rank())]);
-        return own.subspan(index * spec_.bytes, spec_.bytes);
-    }
-
-    std::span<std::byte const> outbox_of(int rank, std::uint32_t index) const noexcept override {
-        return window_->part(node_rank_of_[static_cast<std::size_t>(rank)]).subspan(index * spec_.bytes, spec_.bytes);
+    std::span<std::byte> outbox(std::uint32_t index, std::uint32_t seat) noexcept override {
+        if (!window_ || communicator_.layout().neighbours.size() == 1) { return {}; }
+        return window_->bytes().subspan((std::uint64_t{index} * spec_.seats + seat) * spec_.bytes, spec_.bytes);
     }
 
     void synchronize() override {
@@ -92,9 +82,7 @@ class MpiTransport final : public Transport {
 
     bool is_idle() const noexcept override { return under_way_.empty(); }
 
-    std::uint64_t staging_bytes() const noexcept override {
-        return window_ ? spec_.count * spec_.bytes * window_->part_count() : 0;
-    }
+    std::uint64_t staging_bytes() const noexcept override { return window_ ? spec_.total_bytes() : 0; }
 
    private:
     template <class Bytes>
@@ -108,15 +96,13 @@ class MpiTransport final : public Transport {
     Comm comm_;  ///< this transport's alone: messages that a failed load leaves behind must not meet the next one's
     OutboxSpec spec_;
     std::unique_ptr<SharedWindow> window_;
-    std::vector<int> node_rank_of_;  ///< -1: on another node, or memory is not shared
     std::deque<Message> under_way_;
 };
 
 /// The first reason any rank has not to use shared memory; empty if none has one.
 std::string agreed_obstacle(MpiCommunicator& communicator, OutboxSpec outboxes) {
-    auto const node_ranks = communicator.layout().neighbours.size();
     WireWriter out;
-    out.put(shared_memory_obstacle(outboxes.count * outboxes.bytes * node_ranks));
+    out.put(shared_memory_obstacle(outboxes.total_bytes()));
     for (auto const& message : communicator.all_gather(out.take())) {
         auto const reason = WireReader(message).get_text();
         if (!reason.empty()) { return reason; }

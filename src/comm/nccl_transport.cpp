@@ -116,9 +116,8 @@ class NcclTransport final : public Transport {
     NcclTransport(NcclComm comm, int rank, Stream& stream) : comm_(std::move(comm)), rank_(rank), stream_(stream) {}
 
     std::string name() const override { return "nccl"; }
-    bool shares_memory_with(int) const noexcept override { return false; }
-    std::span<std::byte> outbox(std::uint32_t) noexcept override { return {}; }
-    std::span<std::byte const> outbox_of(int, std::uint32_t) const noexcept override { return {}; }
+    bool share_memory(int, int) const noexcept override { return false; }
+    std::span<std::byte> outbox(std::uint32_t, std::uint32_t) noexcept override { return {}; }
     void synchronize() override {}
 
     void send(int rank, std::span<std::byte const> bytes) override {
@@ -129,7 +128,9 @@ class NcclTransport final : public Transport {
         receives_.push_back({rank, into, id});
     }
 
-    void broadcast(std::span<int const>, std::span<std::byte const> bytes) override {
+    bool has_broadcast() const noexcept override { return true; }
+
+    void broadcast(std::span<std::byte const> bytes) override {
         // In place: the root's own buffer is read only.
         broadcasts_.push_back({rank_, {const_cast<std::byte*>(bytes.data()), bytes.size()}});
     }

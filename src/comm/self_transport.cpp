@@ -6,9 +6,8 @@ namespace {
 class SelfTransport final : public Transport {
    public:
     std::string name() const override { return "self"; }
-    bool shares_memory_with(int) const noexcept override { return false; }
-    std::span<std::byte> outbox(std::uint32_t) noexcept override { return {}; }
-    std::span<std::byte const> outbox_of(int, std::uint32_t) const noexcept override { return {}; }
+    bool share_memory(int, int) const noexcept override { return false; }
+    std::span<std::byte> outbox(std::uint32_t, std::uint32_t) noexcept override { return {}; }
     void synchronize() override {}
     void send(int, std::span<std::byte const>) override {}
     void receive(int, std::span<std::byte>, std::uint64_t) override {}

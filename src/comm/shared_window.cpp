@@ -11,34 +11,25 @@ namespace {
 
 constexpr std::uint64_t kPage = 4096;
 
-std::span<std::byte> page_aligned(void* address, std::uint64_t part_bytes) {
-    return {reinterpret_cast<std::byte*>(align_up(reinterpret_cast<std::uintptr_t>(address), kPage)), part_bytes};
-}
-
 }  // namespace
 
-SharedWindow::SharedWindow(MPI_Comm node_comm, std::uint64_t part_bytes) {
-    // Parts need not follow each other, which lets each lie on its own rank's memory.
-    MPI_Info info = MPI_INFO_NULL;
-    MPI_Info_create(&info);
-    MPI_Info_set(info, "alloc_shared_noncontig", "true");
+SharedWindow::SharedWindow(MPI_Comm node_comm, std::uint64_t size_bytes) {
+    // The first rank of the node gives all of it, with room to begin on a page.
+    int own_rank = 0;
+    MPI_Comm_rank(node_comm, &own_rank);
+    auto const own_bytes = own_rank == 0 ? static_cast<MPI_Aint>(size_bytes + kPage) : 0;
     void* own = nullptr;
-    int const code =
-        MPI_Win_allocate_shared(static_cast<MPI_Aint>(part_bytes + kPage), 1, info, node_comm, &own, &window_);
-    MPI_Info_free(&info);
-    check_mpi(code, "allocate shared memory");
+    check_mpi(MPI_Win_allocate_shared(own_bytes, 1, MPI_INFO_NULL, node_comm, &own, &window_),
+              "allocate shared memory");
     MPI_Win_set_errhandler(window_, MPI_ERRORS_RETURN);
     check_mpi(MPI_Win_lock_all(MPI_MODE_NOCHECK, window_), "open the shared memory");
 
-    int count = 0;
-    MPI_Comm_size(node_comm, &count);
-    for (int rank = 0; rank < count; ++rank) {
-        MPI_Aint size = 0;
-        int unit = 0;
-        void* address = nullptr;
-        check_mpi(MPI_Win_shared_query(window_, rank, &size, &unit, &address), "find a neighbour's shared memory");
-        parts_.push_back(page_aligned(address, part_bytes));
-    }
+    MPI_Aint size = 0;
+    int unit = 0;
+    void* begin = nullptr;
+    check_mpi(MPI_Win_shared_query(window_, 0, &size, &unit, &begin), "find the node's shared memory");
+    auto const aligned = align_up(reinterpret_cast<std::uintptr_t>(begin), kPage);
+    bytes_ = {reinterpret_cast<std::byte*>(aligned), size_bytes};
 }
 
 SharedWindow::~SharedWindow() {

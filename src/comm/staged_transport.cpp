@@ -21,9 +21,8 @@ class StagedTransport final : public Transport {
     ~StagedTransport() override { wait_for_copies(); }
 
     std::string name() const override { return inner_->name(); }
-    bool shares_memory_with(int) const noexcept override { return false; }
-    std::span<std::byte> outbox(std::uint32_t) noexcept override { return {}; }
-    std::span<std::byte const> outbox_of(int, std::uint32_t) const noexcept override { return {}; }
+    bool share_memory(int, int) const noexcept override { return false; }
+    std::span<std::byte> outbox(std::uint32_t, std::uint32_t) noexcept override { return {}; }
     void synchronize() override {}
 
     void send(int rank, std::span<std::byte const> bytes) override {

@@ -17,8 +17,8 @@ namespace shardwise {
 
 /// Shared memory and messages. Used from one thread.
 ///
-/// A rank puts what it has read into an outbox, where ranks that share memory with it take what they need; to the
-/// others it sends messages. Outboxes are copies on purpose: storage writes fastest to a process' own memory on huge
+/// A rank puts what it has read into its seat of an outbox, where ranks that share memory with it take what they need;
+/// to the others go messages. Outboxes are copies on purpose: storage writes fastest to a process' own memory on huge
 /// pages, which shared windows are not.
 class Transport {
    public:
@@ -27,14 +27,11 @@ class Transport {
     /// "self", "shm", "mpi", or "shm+mpi" where both are at work.
     virtual std::string name() const = 0;
 
-    /// True if @p rank is another rank and can look into this rank's outboxes, and the other way round.
-    virtual bool shares_memory_with(int rank) const noexcept = 0;
+    /// True if these two, any ranks of the job, look into the same outboxes.
+    virtual bool share_memory(int a, int b) const noexcept = 0;
 
-    /// This rank's outbox @p index; empty if nobody shares memory with it.
-    virtual std::span<std::byte> outbox(std::uint32_t index) noexcept = 0;
-
-    /// The outbox of a rank that shares memory.
-    virtual std::span<std::byte const> outbox_of(int rank, std::uint32_t index) const noexcept = 0;
+    /// Seat @p seat of outbox @p index, which the ranks that share memory with this one share; empty if nobody does.
+    virtual std::span<std::byte> outbox(std::uint32_t index, std::uint32_t seat) noexcept = 0;
 
     /// Makes outboxes that were filled visible. Called on both sides of the agreement that all have filled theirs.
     virtual void synchronize() = 0;
@@ -43,13 +40,12 @@ class Transport {
     virtual void send(int rank, std::span<std::byte const> bytes) = 0;
     virtual void receive(int rank, std::span<std::byte> into, std::uint64_t id) = 0;
 
-    /// The same for bytes that all ranks get from one: all ranks queue the same broadcasts, and nothing else, before
-    /// start(). Those that share memory with the sender do not call receive_broadcast().
-    /// @param to the ranks that do not.
-    virtual void broadcast(std::span<int const> to, std::span<std::byte const> bytes) {
-        for (auto const rank : to) { send(rank, bytes); }
-    }
-    virtual void receive_broadcast(int rank, std::span<std::byte> into, std::uint64_t id) { receive(rank, into, id); }
+    /// Whether one call brings bytes from one rank to all others.
+    virtual bool has_broadcast() const noexcept { return false; }
+
+    /// Only where there is such a call: all ranks queue the same broadcasts, and nothing else, before start().
+    virtual void broadcast(std::span<std::byte const>) {}
+    virtual void receive_broadcast(int, std::span<std::byte>, std::uint64_t) {}
 
     /// Lets everything go that was queued; whoever queues calls it before the next poll().
     virtual void start() {}
@@ -63,14 +59,16 @@ class Transport {
     /// Gives up what is under way, without the other ranks: some may be gone. Nothing else is called after it.
     virtual void abort() noexcept {}
 
-    /// Memory of the host that counts as this process': outboxes, its own and those it looks into, rooms for messages.
+    /// Memory of the host that counts as this process': outboxes and rooms for messages.
     virtual std::uint64_t staging_bytes() const noexcept = 0;
 };
 
-/// The outboxes of every rank.
+/// The outboxes of a node; the same on all.
 struct OutboxSpec {
     std::uint32_t count = 0;
-    std::uint64_t bytes = 0;  ///< each, a multiple of a page; the same on all ranks
+    std::uint32_t seats = 0;  ///< in each
+    std::uint64_t bytes = 0;  ///< of a seat, a multiple of a page
+    std::uint64_t total_bytes() const noexcept { return std::uint64_t{count} * seats * bytes; }
 };
 
 /// One rank: nobody to share with.

@@ -8,6 +8,7 @@
 
 #include "comm/watch.hpp"
 #include "exec/lane_policy.hpp"
+#include "exec/wave_messages.hpp"
 #include "util/units.hpp"
 #include "util/wire.hpp"
 
@@ -91,9 +92,7 @@ void Materialization::Engine::make_parts(ReaderHook const& hook) {
     auto const slot_bytes = plan_.slot_count * plan_.slot_bytes;
     auto const buffer_bytes = plan_.direct.empty() ? 0 : plan_.direct_buffers * plan_.request_bytes;
     staging_ = backend_->allocate_staging(slot_bytes + buffer_bytes);
-    messages_ = backend_->allocate_staging(message_bytes(plan_, [&](int rank) {
-        return rank != communicator_.rank() && !transport_->shares_memory_with(rank);
-    }));
+    messages_ = backend_->allocate_staging(has_far_ranks(plan_, *transport_) ? message_bytes(plan_) : 0);
     placer_ = backend_->make_placer(plan_, store_->spans, scales_.scalings(), options_, report_.lanes_reason);
     readers_ = backend_->make_readers(plan_, options_, staging_);
     if (hook) { hook(*readers_); }

@@ -9,7 +9,7 @@
 #include "exec/lane_policy.hpp"
 #include "exec/load_backend.hpp"
 #include "exec/scales.hpp"
-#include "exec/wave_flow.hpp"
+#include "exec/wave_messages.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -95,8 +95,7 @@ class GpuBackend final : public LoadBackend {
     std::unique_ptr<Transport> make_staged(Plan const& plan) {
         std::string ignored;
         auto messages = make_mpi_transport(communicator_, {}, TransportChoice::mpi, ignored);
-        auto const room = message_bytes(plan, [&](int rank) { return rank != communicator_.rank(); });
-        return make_staged_transport(std::move(messages), *accelerator_, *exchange_, room);
+        return make_staged_transport(std::move(messages), *accelerator_, *exchange_, message_bytes(plan));
     }
 
     /// By file. Trials are made only where their outcome counts.

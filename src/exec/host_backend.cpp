@@ -31,7 +31,8 @@ class HostBackend final : public LoadBackend {
                                               std::vector<std::string>& notes) override {
         if (communicator_.size() == 1) { return make_self_transport(); }
         std::string note;
-        auto transport = make_mpi_transport(communicator_, {plan.slot_count, plan.slot_bytes}, choice, note);
+        auto transport =
+            make_mpi_transport(communicator_, {plan.slot_count, plan.seats, plan.slot_bytes}, choice, note);
         if (!note.empty()) { notes.push_back(fmt::format("shared memory is not used: {}", note)); }
         return transport;
     }

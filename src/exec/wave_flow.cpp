@@ -23,23 +23,6 @@ std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock con
 
 }  // namespace
 
-std::uint64_t message_bytes(Plan const& plan, std::function<bool(int)> const& is_message) {
-    bool has_messages = false;
-    for (int rank = 0; rank < plan.mesh.world(); ++rank) { has_messages = has_messages || is_message(rank); }
-    if (!has_messages) { return 0; }
-    std::uint64_t most = 0;
-    for (auto const& wave : plan.waves) {
-        std::uint64_t in_wave = 0;
-        for (auto const& receive : wave.receives) {
-            in_wave += is_message(static_cast<int>(receive.peer)) ? receive.wire_bytes : 0;
-        }
-        for (auto const& send : wave.sends) { in_wave += send.wire_bytes; }
-        in_wave += wave.stripe_bytes;
-        most = std::max(most, in_wave);
-    }
-    return most;
-}
-
 WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator,
                    Transport& transport, std::span<std::byte> slots, std::span<std::byte> messages, TraceLog* log)
     : plan_(plan),
@@ -49,15 +32,14 @@ WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communi
       transport_(transport),
       slots_(slots),
       messages_(messages),
+      has_far_ranks_(has_far_ranks(plan, transport)),
       log_(log) {
-    for (auto const& wave : plan.waves) { missing_reads_.push_back(wave.reads.size()); }
-    for (int rank = 0; rank < communicator.size(); ++rank) {
-        if (needs_messages(rank)) { far_ranks_.push_back(rank); }
+    for (std::uint32_t wave = 0; wave < plan.waves.size(); ++wave) {
+        auto const& reads = plan.waves[wave].reads;
+        missing_reads_.push_back(reads.size());
+        stripes_before_.push_back(static_cast<std::uint32_t>(own_waves_.size()));
+        if (!reads.empty()) { own_waves_.push_back(wave); }
     }
-}
-
-bool WaveFlow::needs_messages(int rank) const noexcept {
-    return rank != communicator_.rank() && !transport_.shares_memory_with(rank);
 }
 
 bool WaveFlow::advance(std::optional<Outcome>& failure) {
@@ -84,21 +66,23 @@ bool WaveFlow::advance(std::optional<Outcome>& failure) {
 
 bool WaveFlow::feed_reads() {
     bool has_fed = false;
-    while (read_ < plan_.waves.size() && read_ < placed_ + plan_.slot_count) {
-        auto const& reads = plan_.waves[read_].reads;
+    for (; read_ < own_waves_.size(); ++read_) {
+        bool const is_slot_free = read_ < plan_.slot_count || own_waves_[read_ - plan_.slot_count] < placed_;
+        if (!is_slot_free) { return has_fed; }
+        auto const wave = own_waves_[read_];
+        auto const& reads = plan_.waves[wave].reads;
         for (; next_read_ < reads.size(); ++next_read_) {
             auto const& [range, slot_offset] = reads[next_read_];
             if (!readers_.has_room(range.file)) { return has_fed; }
             auto const begin = align_down(slot_offset, kSlotAlignment);
             auto const end = align_up(slot_offset + range.size_bytes, kSlotAlignment);
-            auto const into = slot_of(read_).subspan(begin, end - begin);
+            auto const into = slot_of(wave).subspan(begin, end - begin);
             auto const index = static_cast<std::uint32_t>(next_read_);
             ++reads_under_way_;
-            readers_.submit({WorkId{WorkId::Kind::wave, static_cast<std::uint32_t>(read_), index}.pack(), range, into});
+            readers_.submit({WorkId{WorkId::Kind::wave, wave, index}.pack(), range, into});
             has_fed = true;
         }
         next_read_ = 0;
-        ++read_;
     }
     return has_fed;
 }
@@ -113,9 +97,10 @@ bool WaveFlow::publish() {
     bool const is_ready = published_ < plan_.waves.size() && missing_reads_[published_] == 0 &&
                           published_ < agreed_ + plan_.slot_count - 1;
     if (!is_ready) { return false; }
-    auto const slot = slot_of(published_);
-    if (auto const outbox = transport_.outbox(slot_index(published_)); !outbox.empty()) {
-        for (auto const& [range, slot_offset] : plan_.waves[published_].reads) {
+    auto const& wave = plan_.waves[published_];
+    if (auto const outbox = transport_.outbox(outbox_index(published_), wave.seat); !outbox.empty()) {
+        auto const slot = slot_of(published_);
+        for (auto const& [range, slot_offset] : wave.reads) {
             std::memcpy(outbox.data() + slot_offset, slot.data() + slot_offset, range.size_bytes);
         }
     }
@@ -135,61 +120,101 @@ bool WaveFlow::join() {
 
 void WaveFlow::start_exchange() {
     transport_.synchronize();
-    auto const index = agreed_ - 1;
-    auto const& wave = plan_.waves[index];
+    auto const& wave = exchanged();
     is_exchanging_ = true;
     missing_pieces_ = wave.receives.size();
-    incoming_.assign(wave.receives.size(), {});
+    auto const pieces = wave.receives.size() + wave.sends.size() + 1;
+    rooms_.assign(pieces, {});
+    packed_.assign(pieces, {});
+    list_.clear();
+    next_message_ = 0;
+    if (wave.is_shared && transport_.has_broadcast()) {
+        start_broadcasts();
+    } else if (has_far_ranks_) {
+        list_ = messages_of(plan_, wave, transport_);
+        gather_pieces();
+        start_round();
+    }
+    place_what_is_near();
+}
 
+void WaveFlow::start_broadcasts() {
+    auto const& wave = exchanged();
     auto room = messages_;
     for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
         auto const& receive = wave.receives[i];
-        auto const peer = static_cast<int>(receive.peer);
-        if (!needs_messages(peer)) { continue; }
-        auto const into = room.first(receive.wire_bytes);
+        if (receive.peer == plan_.rank) { continue; }
+        rooms_[i] = room.first(receive.wire_bytes);
         room = room.subspan(receive.wire_bytes);
-        incoming_[i] = into;
-        if (wave.is_shared) {
-            transport_.receive_broadcast(peer, into, i);
-        } else {
-            transport_.receive(peer, into, i);
-        }
+        transport_.receive_broadcast(static_cast<int>(receive.peer), rooms_[i], i);
     }
-    if (wave.stripe_bytes > 0) { transport_.broadcast(far_ranks_, slot_of(index).first(wave.stripe_bytes)); }
-    send_pieces(wave, slot_of(index), room);
-    placer_.finish_packing();
+    if (wave.stripe_bytes > 0) { transport_.broadcast(slot_of(agreed_ - 1).first(wave.stripe_bytes)); }
     transport_.start();
-    for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
-        auto const peer = static_cast<int>(wave.receives[i].peer);
-        if (peer == communicator_.rank()) {
-            place_piece(i, slot_of(index), false);
-            continue;
-        }
-        received_bytes_ += wave.receives[i].bytes;
-        if (transport_.shares_memory_with(peer)) {
-            place_piece(i, transport_.outbox_of(peer, slot_index(index)), false);
-        }
-    }
 }
 
-void WaveFlow::send_pieces(Wave const& wave, std::span<std::byte const> slot, std::span<std::byte> room) {
-    for (auto const& send : wave.sends) {
-        std::span<std::byte const> packed;
-        for (std::int64_t replica = 0; replica < plan_.mesh.dp; ++replica) {
-            auto const rank = static_cast<int>(send.peer + replica * plan_.mesh.copy_ranks());
-            if (!needs_messages(rank)) { continue; }
-            if (packed.empty()) {  // packed once for the receivers of all replicas
-                auto const blocks = blocks_of(send);
-                if (auto const ready = already_packed(blocks, slot)) {
-                    packed = *ready;
-                } else {
-                    packed = room.first(send.wire_bytes);
-                    placer_.pack(blocks, slot, room.first(send.wire_bytes));
-                    room = room.subspan(send.wire_bytes);
-                }
-            }
-            transport_.send(rank, packed);
+/// Gives every piece of a message its room, and packs those that this rank or a neighbour has read.
+void WaveFlow::gather_pieces() {
+    auto const& wave = exchanged();
+    auto room = messages_;
+    auto const take = [&](std::uint64_t size_bytes) {
+        auto const taken = room.first(size_bytes);
+        room = room.subspan(size_bytes);
+        return taken;
+    };
+    for (auto const& message : list_) {
+        auto& packed = packed_[message.piece];
+        if (!packed.empty()) { continue; }  // sent to another rank, too, or passed on
+        bool const is_receive = message.piece < wave.receives.size();
+        if (message.is_incoming) {
+            rooms_[message.piece] = take(wave.receives[message.piece].wire_bytes);
+            packed = rooms_[message.piece];
+            continue;
         }
+        auto const source = source_of(message.piece);
+        if (wave.is_shared) {
+            packed = source.first(is_receive ? wave.receives[message.piece].wire_bytes : wave.stripe_bytes);
+            continue;
+        }
+        auto const& delivery =
+            is_receive ? wave.receives[message.piece] : wave.sends[message.piece - wave.receives.size()];
+        auto const blocks = blocks_of(delivery);
+        if (auto const ready = already_packed(blocks, source)) {
+            packed = *ready;
+        } else {
+            auto const into = take(delivery.wire_bytes);
+            placer_.pack(blocks, source, into);
+            packed = into;
+        }
+    }
+    placer_.finish_packing();
+}
+
+/// The memory, on this node, that its root read a piece into.
+std::span<std::byte const> WaveFlow::source_of(std::uint32_t piece) {
+    auto const& receives = exchanged().receives;
+    bool const is_own = piece >= receives.size() || receives[piece].peer == plan_.rank;
+    return is_own ? slot_of(agreed_ - 1) : transport_.outbox(outbox_index(agreed_ - 1), receives[piece].seat);
+}
+
+void WaveFlow::start_round() {
+    if (next_message_ == list_.size()) { return; }
+    for (auto const round = list_[next_message_].round;
+         next_message_ < list_.size() && list_[next_message_].round == round; ++next_message_) {
+        auto const& message = list_[next_message_];
+        if (message.is_incoming) {
+            transport_.receive(message.peer, rooms_[message.piece], message.piece);
+        } else {
+            transport_.send(message.peer, packed_[message.piece]);
+        }
+    }
+    transport_.start();
+}
+
+void WaveFlow::place_what_is_near() {
+    auto const& receives = exchanged().receives;
+    for (std::uint32_t i = 0; i < receives.size(); ++i) {
+        if (receives[i].peer != plan_.rank) { received_bytes_ += receives[i].bytes; }
+        if (rooms_[i].empty()) { place_piece(i, source_of(i), false); }
     }
 }
 
@@ -205,15 +230,20 @@ bool WaveFlow::exchange() {
     if (!is_exchanging_) { return false; }
     std::vector<std::uint64_t> received;
     transport_.poll(received);
-    bool const is_packed = !plan_.waves[agreed_ - 1].is_shared;
+    bool const is_packed = !exchanged().is_shared;
     for (auto const receive : received) {
-        place_piece(static_cast<std::uint32_t>(receive), incoming_[receive], is_packed);
+        place_piece(static_cast<std::uint32_t>(receive), rooms_[receive], is_packed);
     }
-    if (missing_pieces_ > 0 || !transport_.is_idle()) { return !received.empty(); }
+    if (!transport_.is_idle()) { return !received.empty(); }
+    if (next_message_ < list_.size()) {
+        start_round();
+        return true;
+    }
+    if (missing_pieces_ > 0) { return !received.empty(); }
     is_exchanging_ = false;
     ++placed_;
     std::uint64_t bytes = 0;
-    for (auto const& receive : plan_.waves[placed_ - 1].receives) { bytes += receive.bytes; }
+    for (auto const& receive : exchanged().receives) { bytes += receive.bytes; }
     note("exchange", bytes);
     return true;
 }

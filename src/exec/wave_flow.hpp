@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,23 +15,20 @@
 #include "comm/communicator.hpp"
 #include "comm/transport.hpp"
 #include "exec/placer.hpp"
+#include "exec/wave_messages.hpp"
 #include "exec/work_ids.hpp"
 #include "io/reader_set.hpp"
 
 namespace shardwise {
 
-/// Memory for the packed pieces of any one wave, in and out.
-/// @param is_message whether pieces cross to and from a rank as messages.
-std::uint64_t message_bytes(Plan const& plan, std::function<bool(int)> const& is_message);
-
-/// Steps through the waves of a plan. Wave w is read into slot w mod S of S slots once wave w - S is in place. A rank
-/// joins the agreement on wave w when it has read its stripe of w, put it into outbox w mod S for its neighbours, and
-/// placed wave w - 1. So once that agreement is reached, wave w may be exchanged, and what lay in the outboxes of w - 1
-/// and before is in place everywhere.
+/// Steps through the waves of a plan. A rank reads its stripes ahead, as many as there are slots, in whichever waves
+/// they are. It joins the agreement on wave w when it has read its stripe of w, put it into outbox w mod S for its
+/// neighbours, and placed wave w - 1. So once that agreement is reached, wave w may be exchanged, and what lay in the
+/// outboxes of w - 1 and before is in place everywhere.
 class WaveFlow {
    public:
     /// @param slots memory for Plan::slot_count slots, where this rank's stripes land.
-    /// @param messages as message_bytes() says.
+    /// @param messages as message_bytes() says; empty where no rank is far.
     /// @param log gets an event for every agreement and exchange; null: none.
     WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator, Transport& transport,
              std::span<std::byte> slots, std::span<std::byte> messages, TraceLog* log = nullptr);
@@ -60,18 +56,22 @@ class WaveFlow {
     bool publish();
     bool join();
     bool exchange();
-    bool needs_messages(int rank) const noexcept;
     void start_exchange();
-    void send_pieces(Wave const& wave, std::span<std::byte const> slot, std::span<std::byte> room);
+    void start_broadcasts();
+    void gather_pieces();
+    void start_round();
+    void place_what_is_near();
+    std::span<std::byte const> source_of(std::uint32_t piece);
     void note(char const* what, std::uint64_t bytes);
     void place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed);
 
-    std::uint32_t slot_index(std::size_t wave) const noexcept {
+    std::uint32_t outbox_index(std::size_t wave) const noexcept {
         return static_cast<std::uint32_t>(wave % plan_.slot_count);
     }
     std::span<std::byte> slot_of(std::size_t wave) const noexcept {
-        return slots_.subspan(slot_index(wave) * plan_.slot_bytes, plan_.slot_bytes);
+        return slots_.subspan(stripes_before_[wave] % plan_.slot_count * plan_.slot_bytes, plan_.slot_bytes);
     }
+    Wave const& exchanged() const noexcept { return plan_.waves[agreed_ - 1]; }
     std::span<CopyBlock const> blocks_of(Delivery const& delivery) const;
 
     Plan const& plan_;
@@ -81,16 +81,21 @@ class WaveFlow {
     Transport& transport_;
     std::span<std::byte> slots_;
     std::span<std::byte> messages_;
-    std::vector<int> far_ranks_;  ///< that messages go to and come from
+    bool has_far_ranks_;
+    std::vector<std::uint32_t> own_waves_;       ///< those that this rank reads a stripe of
+    std::vector<std::uint32_t> stripes_before_;  ///< by wave: stripes of this rank in earlier ones
 
-    std::size_t read_ = 0;                              ///< waves whose reads were all submitted
+    std::size_t read_ = 0;                              ///< of own_waves_, whose reads were all submitted
     std::size_t published_ = 0;                         ///< waves whose stripe lies in the outbox
     std::size_t joined_ = 0;                            ///< waves whose agreement was joined
     std::size_t agreed_ = 0;                            ///< waves whose agreement was reached
     std::size_t placed_ = 0;                            ///< waves that are in place, everything sent
-    std::size_t next_read_ = 0;                         ///< index into the reads of wave `read_`
+    std::size_t next_read_ = 0;                         ///< index into the reads of own wave `read_`
     std::vector<std::size_t> missing_reads_;            ///< by wave
-    std::vector<std::span<std::byte const>> incoming_;  ///< by receive of the wave being exchanged
+    std::vector<WaveMessage> list_;                     ///< of the wave being exchanged, by round
+    std::size_t next_message_ = 0;
+    std::vector<std::span<std::byte>> rooms_;         ///< by piece: where it comes in
+    std::vector<std::span<std::byte const>> packed_;  ///< by piece: as it goes out
     std::size_t missing_pieces_ = 0;
     bool is_exchanging_ = false;
     std::unique_ptr<Agreement> agreement_;

@@ -106,7 +106,7 @@ void fill_totals(Plan& plan) {
     auto const buffers = plan.direct_buffers * plan.request_bytes;
     auto const direct_buffers = plan.direct.empty() ? 0 : buffers;
     if (plan.device == Device::host) {
-        auto const outboxes = slots * static_cast<std::uint64_t>(plan.mesh.world());  // of all ranks, if on one node
+        auto const outboxes = slots * plan.seats;  // of a node together
         totals.staging_bytes = slots + outboxes + message_bytes + direct_buffers;
     } else {
         auto const ring = buffers + plan.direct_buffers * kSlotAlignment;
@@ -239,19 +239,18 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
     reading.strategies = choose_strategies(plan, catalog, demand, choice);
     auto const broadcasts = choose_broadcasts(plan, demand, reading.strategies);
     std::map<std::pair<std::vector<std::int64_t>, bool>, WaveBuilder> builders;  // by stages, broadcasts for themselves
-    auto const stage_ranks = plan.mesh.world() / plan.mesh.pp;
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
         if (reading.strategies[i] == Strategy::direct) { continue; }
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
-        auto const ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks;
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
-        auto const line =
-            budget.wave_bytes / static_cast<std::uint64_t>(plan.mesh.world()) * static_cast<std::uint64_t>(ranks);
-        builders.try_emplace({use.stages, broadcasts[i]}, WaveLimits{.world = ranks, .wave_bytes = line})
-            .first->second.add(i, stored, use.needed);
+        auto const stripes = static_cast<std::int64_t>(use.stages.size()) * budget.stage_stripes;
+        WaveLimits const limits = {.stripes = stripes, .stripe_bytes = budget.stripe_bytes};
+        builders.try_emplace({use.stages, broadcasts[i]}, limits).first->second.add(i, stored, use.needed);
     }
-    for (auto& [key, builder] : builders) { reading.groups.push_back({key.first, builder.finish(), key.second, 0}); }
+    for (auto& [key, builder] : builders) {
+        reading.groups.push_back({key.first, builder.finish(), key.second, budget.stage_stripes, 0});
+    }
     // What several stages need comes first; after that each goes on by itself.
     std::stable_sort(reading.groups.begin(), reading.groups.end(),
                      [](ReadGroup const& a, ReadGroup const& b) { return a.stages.size() > b.stages.size(); });
@@ -280,7 +279,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.facts.assign(facts.begin(), facts.end());
     plan.facts.resize(plan.files.size());
 
-    auto const budget = divide_staging(options.staging_bytes, options.mesh.world(), options.device);
+    auto const budget = divide_staging(options.staging_bytes, options.mesh, options.device);
     ReadLimits const limits{.request_bytes = budget.request_bytes};
     Demand demand(catalog, std::move(parameters), {options.mesh, options.priority, limits.max_gap});
     auto const local_index = add_tensors(plan, demand);

@@ -17,6 +17,8 @@ constexpr std::uint64_t kLeastStaging = 1ULL << 20U;
 constexpr std::uint64_t kLeastRequest = 64ULL << 10U;
 constexpr std::uint64_t kGreatestDirectBuffers = 16;
 constexpr std::uint32_t kSlots = 3;
+constexpr std::uint64_t kGoodStripe = 2ULL << 20U;  ///< stripes as long are read as fast as longer ones
+constexpr std::int64_t kLeastReaders = 8;           ///< of one wave, of all stages together, if there are as many
 
 /// What fits the place that bytes are brought to.
 struct Sizes {
@@ -34,18 +36,29 @@ constexpr std::uint64_t kMostDescriptorBytes = 4ULL << 20U;
 /// Slots as long as half a line at most, messages in and out.
 constexpr Sizes kGpuSizes = {4ULL << 20U, 16ULL << 20U, (kSlots + 1) / 2 + 2};
 
+/// Ranks of a stage that read in one wave: as many as find a good stripe on the line, yet no fewer than keep a small
+/// world busy.
+std::int64_t stage_stripes(Mesh const& mesh, std::uint64_t line_bytes) {
+    auto const good = static_cast<std::int64_t>(line_bytes / kGoodStripe) / mesh.pp;
+    auto const least = (kLeastReaders + mesh.pp - 1) / mesh.pp;
+    return std::min(mesh.world() / mesh.pp, std::max(good, least));
+}
+
 }  // namespace
 
-StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world, Device device) {
+StagingBudget divide_staging(std::uint64_t staging_bytes, Mesh const& mesh, Device device) {
     auto const& sizes = device == Device::host ? kHostSizes : kGpuSizes;
-    auto const stripe_step = kSlotAlignment * static_cast<std::uint64_t>(world);
-    auto const least = std::max(kLeastStaging, 2 * sizes.wave_parts * stripe_step);
+    auto const direct_bytes = staging_bytes / 4;
+    auto const line_bytes = (staging_bytes - direct_bytes) / sizes.wave_parts;
+    StagingBudget budget;
+    budget.stage_stripes = stage_stripes(mesh, line_bytes);
+    auto const stripes = static_cast<std::uint64_t>(budget.stage_stripes * mesh.pp);
+    auto const least = std::max(kLeastStaging, 2 * sizes.wave_parts * kSlotAlignment * stripes);
     if (staging_bytes < least) {
         throw Error(Errc::memory, fmt::format("--staging {} is too small for {} rank(s): {} is the least",
-                                              format_bytes(staging_bytes), world, format_bytes(least)));
+                                              format_bytes(staging_bytes), mesh.world(), format_bytes(least)));
     }
-    StagingBudget budget;
-    auto const direct_bytes = staging_bytes / 4;
+    budget.stripe_bytes = std::min(align_down(line_bytes / stripes, kSlotAlignment), sizes.greatest_stripe);
     budget.request_bytes =
         align_down(std::clamp(direct_bytes / 4, kLeastRequest, sizes.greatest_request), kSlotAlignment);
     budget.direct_buffers =
@@ -54,9 +67,6 @@ StagingBudget divide_staging(std::uint64_t staging_bytes, std::int64_t world, De
     if (device == Device::cuda) {
         budget.descriptor_bytes = std::min(staging_bytes / kDescriptorShare, kMostDescriptorBytes);
     }
-    auto const greatest_wave = sizes.greatest_stripe * static_cast<std::uint64_t>(world);
-    budget.wave_bytes =
-        std::min((staging_bytes - direct_bytes) / sizes.wave_parts / stripe_step * stripe_step, greatest_wave);
     return budget;
 }
 

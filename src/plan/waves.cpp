@@ -9,15 +9,22 @@
 namespace shardwise {
 namespace {
 
-/// Calls @p visit(rank, stripe's part of @p line_range) for every stripe that touches it.
+/// Where a stripe lies on the line of its wave.
+ByteRange line_range(WaveShape const& wave, std::uint64_t stripe) noexcept {
+    auto const begin = std::min(wave.line_bytes, stripe * wave.stripe_bytes);
+    return {begin, std::min(wave.line_bytes, begin + wave.stripe_bytes)};
+}
+
+ByteRange common(ByteRange const& a, ByteRange const& b) noexcept {
+    auto const begin = std::max(a.begin, b.begin);
+    return {begin, std::max(begin, std::min(a.end, b.end))};
+}
+
+/// Calls @p visit(stripe, its part of @p range) for every stripe that touches it.
 template <class Visit>
-void for_each_stripe(WaveShape const& wave, std::size_t wave_index, std::int64_t world, ByteRange line_range,
-                     Visit visit) {
-    for (auto stripe = line_range.begin / wave.stripe_bytes; stripe * wave.stripe_bytes < line_range.end; ++stripe) {
-        auto const begin = stripe * wave.stripe_bytes;
-        auto const rank = (stripe + wave_index) % static_cast<std::uint64_t>(world);
-        visit(static_cast<std::uint32_t>(rank), begin,
-              ByteRange{std::max(line_range.begin, begin), std::min(line_range.end, begin + wave.stripe_bytes)});
+void for_each_stripe(WaveShape const& wave, ByteRange const& range, Visit visit) {
+    for (auto stripe = range.begin / wave.stripe_bytes; stripe * wave.stripe_bytes < range.end; ++stripe) {
+        visit(stripe, common(range, line_range(wave, stripe)));
     }
 }
 
@@ -37,12 +44,16 @@ void clip_to_slot(std::span<CopyBlock const> blocks, WavePart const& part, ByteR
     }
 }
 
-std::vector<Delivery> to_deliveries(std::map<std::uint32_t, std::vector<CopyBlock>> by_peer,
-                                    std::vector<CopyBlock>& blocks) {
+/// Blocks of pieces by the rank that they come from or go to.
+using PiecesByPeer = std::map<std::uint32_t, std::vector<CopyBlock>>;
+
+std::vector<Delivery> to_deliveries(PiecesByPeer by_peer, std::vector<CopyBlock>& blocks) {
     std::vector<Delivery> deliveries;
     for (auto& [peer, own] : by_peer) {
         if (own.empty()) { continue; }
-        Delivery delivery{peer, {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())}};
+        Delivery delivery;
+        delivery.peer = peer;
+        delivery.blocks = {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())};
         for (auto const& block : own) { delivery.bytes += block.bytes(); }
         delivery.wire_bytes = delivery.bytes;
         std::move(own.begin(), own.end(), std::back_inserter(blocks));
@@ -51,29 +62,17 @@ std::vector<Delivery> to_deliveries(std::map<std::uint32_t, std::vector<CopyBloc
     return deliveries;
 }
 
-/// Bytes of the stripe that @p reader of @p world has of a wave.
-std::uint64_t stripe_bytes_of(WaveShape const& wave, std::size_t wave_index, std::int64_t world, std::int64_t reader) {
-    auto const ranks = static_cast<std::uint64_t>(world);
-    auto const stripe = (static_cast<std::uint64_t>(reader) + ranks - wave_index % ranks) % ranks;
-    auto const begin = std::min(wave.line_bytes, stripe * wave.stripe_bytes);
-    return std::min(wave.stripe_bytes, wave.line_bytes - begin);
-}
-
-std::vector<StagedRead> reads_of(WaveShape const& wave, std::size_t wave_index, std::int64_t world, std::int64_t rank,
-                                 std::uint64_t request_bytes) {
+std::vector<StagedRead> reads_of(WaveShape const& wave, std::uint64_t stripe, std::uint64_t request_bytes) {
     std::vector<StagedRead> reads;
+    auto const slot = line_range(wave, stripe);
     for (auto const& stretch : wave.stretches) {
-        ByteRange const line = {stretch.line_begin, stretch.line_begin + stretch.range.size_bytes};
-        for_each_stripe(
-            wave, wave_index, world, line, [&](std::uint32_t reader, std::uint64_t slot_begin, ByteRange part) {
-                if (reader != static_cast<std::uint32_t>(rank)) { return; }
-                for (auto at = part.begin; at < part.end;) {
-                    auto const end = std::min(part.end, align_down(at, kSlotAlignment) + request_bytes);
-                    reads.push_back({{stretch.range.file, stretch.range.begin + (at - stretch.line_begin), end - at},
-                                     at - slot_begin});
-                    at = end;
-                }
-            });
+        auto const part = common({stretch.line_begin, stretch.line_begin + stretch.range.size_bytes}, slot);
+        for (auto at = part.begin; at < part.end;) {
+            auto const end = std::min(part.end, align_down(at, kSlotAlignment) + request_bytes);
+            reads.push_back(
+                {{stretch.range.file, stretch.range.begin + (at - stretch.line_begin), end - at}, at - slot.begin});
+            at = end;
+        }
     }
     return reads;
 }
@@ -94,12 +93,12 @@ void WaveBuilder::add(std::uint32_t use, TensorRecord const& stored, ByteRange n
     while (needed.size() > 0) {
         FileRange range{stored.file, stored.begin + needed.begin, needed.size()};
         auto const line_begin = place_for(range);
-        if (line_begin >= limits_.wave_bytes) {
+        if (line_begin >= limits_.wave_bytes()) {
             close();
             continue;
         }
         // A cut falls at the end of the line, a multiple of the alignment on the line and so in the file.
-        range.size_bytes = std::min(range.size_bytes, limits_.wave_bytes - line_begin);
+        range.size_bytes = std::min(range.size_bytes, limits_.wave_bytes() - line_begin);
         bool const follows =
             !open_.stretches.empty() && open_.stretches.back().range.file == range.file &&
             line_begin == open_.stretches.back().line_begin + (range.begin - open_.stretches.back().range.begin);
@@ -111,14 +110,14 @@ void WaveBuilder::add(std::uint32_t use, TensorRecord const& stored, ByteRange n
         open_.parts.push_back({use, {needed.begin, needed.begin + range.size_bytes}, line_begin});
         open_.line_bytes = line_begin + range.size_bytes;
         needed.begin += range.size_bytes;
-        if (open_.line_bytes >= limits_.wave_bytes) { close(); }
+        if (open_.line_bytes >= limits_.wave_bytes()) { close(); }
     }
 }
 
 void WaveBuilder::close() {
-    auto const world = static_cast<std::uint64_t>(limits_.world);
-    auto const least = std::min(limits_.min_stripe_bytes, limits_.wave_bytes / world);
-    open_.stripe_bytes = align_up(std::max(ceil_div(open_.line_bytes, world), least), kSlotAlignment);
+    auto const least = std::min(limits_.min_stripe_bytes, limits_.stripe_bytes);
+    auto const even = ceil_div(open_.line_bytes, static_cast<std::uint64_t>(limits_.stripes));
+    open_.stripe_bytes = align_up(std::max(even, least), kSlotAlignment);
     done_.push_back(std::exchange(open_, {}));
 }
 
@@ -127,20 +126,27 @@ std::vector<WaveShape> WaveBuilder::finish() {
     return std::move(done_);
 }
 
-std::int64_t ReadGroup::ranks(Mesh const& mesh) const noexcept {
-    return static_cast<std::int64_t>(stages.size()) * mesh.dp * mesh.copy_ranks();
+std::int64_t StripeReaders::rank(std::size_t wave, std::uint64_t stripe) const noexcept {
+    auto const number = static_cast<std::int64_t>(stripe);
+    auto const stage = stages_[static_cast<std::size_t>(number / stage_stripes_)];
+    auto const turned = number % stage_stripes_ * distance_ + static_cast<std::int64_t>(wave) % stage_ranks_;
+    return stage * stage_ranks_ + turned % stage_ranks_;
 }
 
-std::int64_t ReadGroup::rank(Mesh const& mesh, std::int64_t index) const noexcept {
-    auto const stage_ranks = mesh.dp * mesh.copy_ranks();
-    return stages[static_cast<std::size_t>(index / stage_ranks)] * stage_ranks + index % stage_ranks;
+std::optional<std::uint64_t> StripeReaders::stripe(std::size_t wave, std::int64_t rank) const noexcept {
+    auto const found = std::ranges::find(stages_, mesh_.stage(rank));
+    if (found == stages_.end()) { return std::nullopt; }
+    auto const turned = rank % stage_ranks_ + stage_ranks_ - static_cast<std::int64_t>(wave) % stage_ranks_;
+    auto const before = turned % stage_ranks_;
+    if (before % distance_ != 0 || before / distance_ >= stage_stripes_) { return std::nullopt; }
+    return static_cast<std::uint64_t>((found - stages_.begin()) * stage_stripes_ + before / distance_);
 }
 
-std::optional<std::int64_t> ReadGroup::index(Mesh const& mesh, std::int64_t rank) const noexcept {
-    auto const found = std::find(stages.begin(), stages.end(), mesh.stage(rank));
-    if (found == stages.end()) { return std::nullopt; }
-    auto const stage_ranks = mesh.dp * mesh.copy_ranks();
-    return (found - stages.begin()) * stage_ranks + rank % stage_ranks;
+std::uint32_t StripeReaders::seat(std::size_t wave, std::uint64_t stripe) const noexcept {
+    auto const reader = rank(wave, stripe);
+    auto const place =
+        stage_stripes_ == stage_ranks_ ? reader % stage_ranks_ : static_cast<std::int64_t>(stripe) % stage_stripes_;
+    return static_cast<std::uint32_t>(mesh_.stage(reader) * stage_stripes_ + place);
 }
 
 std::size_t schedule(std::span<ReadGroup> groups) {
@@ -161,13 +167,12 @@ namespace {
 /// What one rank does in the waves of one group.
 class GroupMember {
    public:
-    GroupMember(Plan& plan, ReadGroup const& group, std::int64_t own_index, Demand& demand, std::uint64_t request_bytes)
+    GroupMember(Plan& plan, ReadGroup const& group, Demand& demand, std::uint64_t request_bytes)
         : plan_(plan),
           group_(group),
-          own_index_(own_index),
+          readers_(plan.mesh, group.stages, group.stage_stripes),
           demand_(demand),
-          request_bytes_(request_bytes),
-          ranks_(group.ranks(plan.mesh)) {
+          request_bytes_(request_bytes) {
         for (auto const stage : group.stages) {
             auto const first = stage * plan.mesh.dp * plan.mesh.copy_ranks();
             for (std::int64_t i = 0; i < plan.mesh.copy_ranks(); ++i) { leaders_.push_back(first + i); }
@@ -176,62 +181,72 @@ class GroupMember {
 
     Wave wave(std::size_t number) {
         auto const& shape = group_.shapes[number];
+        auto const own_stripe = readers_.stripe(number, plan_.rank);
         receives_.clear();
         sends_.clear();
         std::uint64_t wanted_bytes = 0;
-        for (auto const& part : shape.parts) { wanted_bytes += add_part(shape, number, part); }
+        for (auto const& part : shape.parts) {
+            add_receives(shape, number, part);
+            if (own_stripe) { wanted_bytes += add_sends(shape, *own_stripe, part); }
+        }
         Wave wave;
-        wave.reads = reads_of(shape, number, ranks_, own_index_, request_bytes_);
+        if (own_stripe) {
+            wave.reads = reads_of(shape, *own_stripe, request_bytes_);
+            wave.seat = readers_.seat(number, *own_stripe);
+        }
         for (auto const& read : wave.reads) { plan_.totals.over_read_bytes += read.range.size_bytes; }
         plan_.totals.over_read_bytes -= wanted_bytes;
         wave.receives = to_deliveries(std::move(receives_), plan_.wave_blocks);
         wave.sends = to_deliveries(std::move(sends_), plan_.wave_blocks);
-        if (group_.is_shared) { share(wave, shape, number); }
+        complete(wave, shape, number);
         return wave;
     }
 
    private:
-      /// All ranks know of all what comes: bytes that one needs, the others need, too.
-      void share(Wave& wave, WaveShape const& shape, std::size_t number) const {
-          wave.is_shared = true;
-          for (auto& receive : wave.receives) {
-              receive.wire_bytes = stripe_bytes_of(shape, number, ranks_, *group_.index(plan_.mesh, receive.peer));
-              if (receive.peer == plan_.rank) { wave.stripe_bytes = receive.wire_bytes; }
-          }
-      }
+    void add_receives(WaveShape const& shape, std::size_t number, WavePart const& part) {
+        auto const own = demand_.blocks_for(demand_.uses()[part.use], plan_.mesh.leader(plan_.rank));
+        ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
+        for_each_stripe(shape, line, [&](std::uint64_t stripe, ByteRange const& piece) {
+            auto const reader = static_cast<std::uint32_t>(readers_.rank(number, stripe));
+            clip_to_slot(own, part, piece, stripe * shape.stripe_bytes, receives_[reader]);
+        });
+    }
 
     /// Bytes of the part that this rank reads.
-    std::uint64_t add_part(WaveShape const& shape, std::size_t number, WavePart const& part) {
-        auto const& use = demand_.uses()[part.use];
+    std::uint64_t add_sends(WaveShape const& shape, std::uint64_t own_stripe, WavePart const& part) {
+        auto const slot = line_range(shape, own_stripe);
+        auto const piece = common({part.line_begin, part.line_begin + part.bytes.size()}, slot);
+        if (piece.size() == 0 || group_.is_shared) { return piece.size(); }
         auto const own_leader = plan_.mesh.leader(plan_.rank);
-        auto const own = demand_.blocks_for(use, own_leader);
-        std::uint64_t read_bytes = 0;
-        ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
-        for_each_stripe(
-            shape, number, ranks_, line, [&](std::uint32_t reader, std::uint64_t slot_begin, ByteRange piece) {
-                auto const reading_rank = group_.rank(plan_.mesh, reader);
-                clip_to_slot(own, part, piece, slot_begin, receives_[static_cast<std::uint32_t>(reading_rank)]);
-                if (reading_rank != plan_.rank) { return; }
-                read_bytes += piece.size();
-                if (group_.is_shared) { return; }
-                for (auto const leader : leaders_) {
-                    if (leader == own_leader && plan_.mesh.dp == 1) { continue; }
-                    clip_to_slot(leader == own_leader ? own : demand_.blocks_for(use, leader), part, piece, slot_begin,
-                                 sends_[static_cast<std::uint32_t>(leader)]);
-                }
-            });
-        return read_bytes;
+        for (auto const leader : leaders_) {
+            if (leader == own_leader && plan_.mesh.dp == 1) { continue; }
+            clip_to_slot(demand_.blocks_for(demand_.uses()[part.use], leader), part, piece, slot.begin,
+                         sends_[static_cast<std::uint32_t>(leader)]);
+        }
+        return piece.size();
+    }
+
+    /// Where neighbours find what is received. In a shared wave all ranks know of all what comes: bytes that one needs,
+    /// the others need, too.
+    void complete(Wave& wave, WaveShape const& shape, std::size_t number) const {
+        wave.is_shared = group_.is_shared;
+        for (auto& receive : wave.receives) {
+            auto const stripe = *readers_.stripe(number, receive.peer);
+            receive.seat = readers_.seat(number, stripe);
+            if (!group_.is_shared) { continue; }
+            receive.wire_bytes = line_range(shape, stripe).size();
+            if (receive.peer == plan_.rank) { wave.stripe_bytes = receive.wire_bytes; }
+        }
     }
 
     Plan& plan_;
     ReadGroup const& group_;
-    std::int64_t own_index_;
+    StripeReaders readers_;
     Demand& demand_;
     std::uint64_t request_bytes_;
-    std::int64_t ranks_;
     std::vector<std::int64_t> leaders_;  ///< of the group's ranks
-    std::map<std::uint32_t, std::vector<CopyBlock>> receives_;
-    std::map<std::uint32_t, std::vector<CopyBlock>> sends_;
+    PiecesByPeer receives_;
+    PiecesByPeer sends_;
 };
 
 }  // namespace
@@ -241,9 +256,9 @@ void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wav
     plan.waves.resize(wave_count);
     for (auto const& group : groups) {
         for (auto const& shape : group.shapes) { plan.slot_bytes = std::max(plan.slot_bytes, shape.stripe_bytes); }
-        auto const own_index = group.index(plan.mesh, plan.rank);
-        if (!own_index) { continue; }
-        GroupMember member(plan, group, *own_index, demand, request_bytes);
+        if (!group.shapes.empty()) { plan.seats = static_cast<std::uint32_t>(group.stage_stripes * plan.mesh.pp); }
+        if (std::ranges::find(group.stages, plan.mesh.stage(plan.rank)) == group.stages.end()) { continue; }
+        GroupMember member(plan, group, demand, request_bytes);
         for (std::size_t i = 0; i < group.shapes.size(); ++i) { plan.waves[group.first_wave + i] = member.wave(i); }
     }
 }

@@ -1,10 +1,12 @@
 /// @file
-/// Reads that all ranks share: stretches of files gathered into waves, each cut into one stripe a rank.
+/// Reads that all ranks share: stretches of files gathered into waves, each cut into stripes, one a rank that reads.
 ///
 /// A wave is a line of bytes: its stretches one after the other, each at the place on the line that equals its file
-/// offset modulo kSlotAlignment. The line is cut into stripes of equal length at multiples of kSlotAlignment; stripe k
-/// of wave w is read by rank (k + w) mod world into its slot, where it lies as it does on the line. So who reads what,
-/// and where it lies, follows from the stretches by arithmetic; nothing is stored per rank.
+/// offset modulo kSlotAlignment. The line is cut into stripes of equal length at multiples of kSlotAlignment. Each
+/// pipeline stage reads as many of them; those of wave w are read by ranks at equal distances, turned on by one from
+/// wave to wave, so that all ranks read equally much and those of one wave sit on nodes apart. A stripe lies in its
+/// reader's slot as it does on the line. So who reads what, and where it lies, follows from the stretches by
+/// arithmetic; nothing is stored per rank.
 #pragma once
 
 #include <cstdint>
@@ -40,11 +42,12 @@ struct WaveShape {
 };
 
 struct WaveLimits {
-    std::int64_t world = 1;                          ///< ranks that share the reading
-    std::uint64_t wave_bytes = 0;                    ///< a wave's line is not longer; a multiple of world pages
-    std::uint64_t max_gap = 4096;                    ///< holes up to this are read over
+    std::int64_t stripes = 1;        ///< of a wave at most
+    std::uint64_t stripe_bytes = 0;  ///< no stripe is longer; whole pages
+    std::uint64_t max_gap = 4096;    ///< holes up to this are read over
     /// Fewer ranks read rather than shorter stripes, if the line allows
     std::uint64_t min_stripe_bytes = 128ULL << 10U;
+    std::uint64_t wave_bytes() const noexcept { return static_cast<std::uint64_t>(stripes) * stripe_bytes; }
 };
 
 /// Gathers wanted tensors into waves, in the order they are added.
@@ -70,13 +73,36 @@ struct ReadGroup {
     std::vector<std::int64_t> stages;  ///< ascending
     std::vector<WaveShape> shapes;
     bool is_shared = false;      ///< these are all stages, and every rank needs every byte
-    std::size_t first_wave = 0;  ///< among the waves of the plan
+    std::int64_t stage_stripes = 1;  ///< of a wave that ranks of one stage read
+    std::size_t first_wave = 0;      ///< among the waves of the plan
+};
 
-    std::int64_t ranks(Mesh const& mesh) const noexcept;
-    std::int64_t rank(Mesh const& mesh, std::int64_t index) const noexcept;
+/// Who reads which stripes of a group's waves.
+class StripeReaders {
+   public:
+    StripeReaders(Mesh const& mesh, std::span<std::int64_t const> stages, std::int64_t stage_stripes)
+        : mesh_(mesh),
+          stages_(stages),
+          stage_ranks_(mesh.world() / mesh.pp),
+          stage_stripes_(stage_stripes),
+          distance_(stage_ranks_ / stage_stripes) {}
 
-    /// Nothing if @p rank is of another stage.
-    std::optional<std::int64_t> index(Mesh const& mesh, std::int64_t rank) const noexcept;
+    /// The rank that reads @p stripe of wave @p wave of the group.
+    std::int64_t rank(std::size_t wave, std::uint64_t stripe) const noexcept;
+
+    /// The stripe that @p rank reads, if it reads any.
+    std::optional<std::uint64_t> stripe(std::size_t wave, std::int64_t rank) const noexcept;
+
+    /// Place of the reader of @p stripe among all that read at the same time, of whatever group; below
+    /// pp * stage_stripes. A rank keeps its own where every rank reads in every wave: so does the memory behind it.
+    std::uint32_t seat(std::size_t wave, std::uint64_t stripe) const noexcept;
+
+   private:
+    Mesh mesh_;
+    std::span<std::int64_t const> stages_;
+    std::int64_t stage_ranks_;
+    std::int64_t stage_stripes_;
+    std::int64_t distance_;  ///< between two of a stage that read in one wave
 };
 
 /// Decides when each group's waves come: groups that have no stage in common go on at the same time. The number of
@@ -84,7 +110,7 @@ struct ReadGroup {
 std::size_t schedule(std::span<ReadGroup> groups);
 
 /// Fills in what the plan's rank does in the waves.
-/// @param plan its mesh and rank are set; waves and wave_blocks are filled, slot_bytes set.
+/// @param plan its mesh and rank are set; waves and wave_blocks are filled, slot_bytes and seats set.
 /// @param wave_count as schedule gave it.
 void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand& demand,
                   std::uint64_t request_bytes);

@@ -86,6 +86,26 @@ Way plain_way(StrategyChoice strategy) {
     return way;
 }
 
+TEST(Engine, ReplicasPassOnWhatOneOfThemRead) {
+    if (world_size() < 8) { GTEST_SKIP() << "among few, whoever read sends everything itself"; }
+    auto all = networks(world_size());
+    all.push_back({"three ranks a node", 3, TransportChoice::automatic});
+    std::size_t waves = 0;
+    for (auto const& network : all) {
+        for (auto const& mesh : {Mesh{.dp = 8}, Mesh{.dp = 4, .tp = 2}}) {
+            Way const way = {storages().front(), network, StrategyChoice::cooperative, 1ULL << 20U, mesh};
+            SCOPED_TRACE(describe(way));
+            auto context = make_job(way.network);
+            auto const& model = model_on_disk(mesh, Casts::some);
+            auto const plan = plan_for(model, way, context);
+            auto load = start(plan, way, context);
+            ASSERT_EQ(difference(load.wait(), plan, model), "");
+            waves += plan.waves.size();
+        }
+    }
+    EXPECT_GT(waves, 0U);
+}
+
 TEST(Engine, TensorsComeInPlanOrderEachComplete) {
     for (auto const strategy : {StrategyChoice::direct, StrategyChoice::cooperative}) {
         auto const way = plain_way(strategy);

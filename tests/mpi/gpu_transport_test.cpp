@@ -80,10 +80,6 @@ void exchange_all(MpiCommunicator& world, Accelerator& gpu, Stream& stream, Tran
 /// Every rank but the first broadcasts, round after round, all sizes.
 void broadcast_all(MpiCommunicator& world, Accelerator& gpu, Stream& stream, Transport& transport) {
     auto const memory = gpu.allocate(kRoom * static_cast<std::uint64_t>(world.size()));
-    std::vector<int> others;
-    for (int rank = 0; rank < world.size(); ++rank) {
-        if (rank != world.rank()) { others.push_back(rank); }
-    }
     for (std::uint64_t which = 0; which < std::size(kSizes); ++which) {
         if (kSizes[which] == 0) { continue; }
         auto const room_of = [&](int rank) {
@@ -97,7 +93,7 @@ void broadcast_all(MpiCommunicator& world, Accelerator& gpu, Stream& stream, Tra
                 continue;
             }
             fill(gpu, stream, room_of(root), root, 0, which);
-            transport.broadcast(others, room_of(root));
+            transport.broadcast(room_of(root));
         }
         transport.start();
         std::vector<std::uint64_t> ids;
@@ -122,8 +118,8 @@ TEST(StagedTransport, MessagesOfAnySizeArriveWhole) {
     auto const transport = make_staged_transport(std::move(messages), *gpu, *stream, room);
     EXPECT_EQ(transport->name(), "mpi");
     EXPECT_EQ(transport->staging_bytes(), room);
+    EXPECT_FALSE(transport->has_broadcast());
     exchange_all(*world, *gpu, *stream, *transport);
-    broadcast_all(*world, *gpu, *stream, *transport);
 }
 
 TEST(StagedTransport, WhatSeveralRanksGetComesToTheHostOnce) {
@@ -165,6 +161,7 @@ TEST(NcclTransport, MessagesOfAnySizeArriveWhole) {
     auto const transport = make_nccl_transport(*world, *stream);
     EXPECT_EQ(transport->name(), "nccl");
     exchange_all(*world, *gpu, *stream, *transport);
+    ASSERT_TRUE(transport->has_broadcast());
     broadcast_all(*world, *gpu, *stream, *transport);
     ASSERT_TRUE(world->wait(*world->start_agreement(std::nullopt)).is_ok());
 }

@@ -131,6 +131,7 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
         auto const& sender = plans[delivery.peer];
         auto const blocks = part_of(plan.wave_blocks, delivery.blocks);
         auto const looked_up = packed(blocks, slots[delivery.peer]);
+        if (delivery.seat != sender.waves[index].seat) { contradiction("a receive looks into another rank's seat"); }
         if (looked_up.size() != delivery.bytes) { contradiction("a receive says another size than its blocks have"); }
         if (delivery.peer != rank && sender.waves[index].is_shared) {
             if (sender.waves[index].stripe_bytes != delivery.wire_bytes) {

@@ -56,8 +56,8 @@ Plan plan_one(Outline const& model, PlanOptions const& options, std::int64_t ran
     return plan_parameters(model.catalog, model.parameters, options, rank);
 }
 
-/// The most memory a rank needs for what is under way: its slots, outboxes of all ranks of a node that has them all,
-/// the pieces of one wave in and out, and the buffers of direct reads.
+/// The most memory a rank needs for what is under way: its slots, the outboxes of its node, the pieces of one wave in
+/// and out, and the buffers of direct reads.
 std::uint64_t staging_of(Plan const& plan) {
     std::uint64_t messages = 0;
     for (auto const& wave : plan.waves) {
@@ -67,7 +67,7 @@ std::uint64_t staging_of(Plan const& plan) {
         messages = std::max(messages, in_wave);
     }
     auto const slots = plan.slot_count * plan.slot_bytes;
-    auto const outboxes = slots * static_cast<std::uint64_t>(plan.mesh.world());
+    auto const outboxes = slots * plan.seats;
     return slots + outboxes + messages + (plan.direct.empty() ? 0 : plan.direct_buffers * plan.request_bytes);
 }
 
@@ -106,12 +106,54 @@ TEST(PlanBounds, ABudgetThatCannotWorkIsRefusedWithItsFlagAndTheLeast) {
 }
 
 TEST(PlanBounds, TheLeastBudgetOfAnyWorldIsEnough) {
-    for (auto const tp : {1, 5, 16, 17, 32}) {
-        auto const model = outline(64, 1, tp);
-        auto const least = std::max<std::uint64_t>(kMiB, 16 * 4096 * static_cast<std::uint64_t>(tp));
-        EXPECT_NO_THROW(plan_one(model, options_for({.tp = tp}, StrategyChoice::cooperative, least), 0)) << tp;
-        EXPECT_THROW(plan_one(model, options_for({.tp = tp}, StrategyChoice::cooperative, least - 1), 0), Error) << tp;
+    // Each stage reads in every wave, at least two pages a reader; other ranks take turns.
+    for (auto const& [mesh, least] :
+         {std::pair(Mesh{}, kMiB), std::pair(Mesh{.tp = 17}, kMiB), std::pair(Mesh{.dp = 512, .tp = 8}, kMiB),
+          std::pair(Mesh{.pp = 40}, 16 * 40 * 4096UL)}) {
+        auto const model = outline(64, 1, mesh.tp);
+        EXPECT_NO_THROW(plan_one(model, options_for(mesh, StrategyChoice::cooperative, least), 0)) << to_string(mesh);
+        EXPECT_THROW(plan_one(model, options_for(mesh, StrategyChoice::cooperative, least - 1), 0), Error)
+            << to_string(mesh);
     }
+}
+
+TEST(PlanBounds, WhatARankHasToKnowDoesNotGrowWithTheWorld) {
+    auto const model = outline(1024, 12, 4);
+    auto const size_of = [&](std::int64_t dp, std::int64_t pp) {
+        auto const options = options_for({.pp = pp, .dp = dp, .tp = 4}, StrategyChoice::cooperative, 32 * kMiB);
+        auto const plan = plan_one(model, options, 1);
+        std::size_t size = plan.waves.size() + plan.wave_blocks.size();
+        for (auto const& wave : plan.waves) { size += wave.reads.size() + wave.receives.size() + wave.sends.size(); }
+        return size;
+    };
+    auto const small = size_of(4, 1);
+    EXPECT_GT(small, 300U);
+    EXPECT_LE(size_of(64, 1), small);
+    EXPECT_LE(size_of(1024, 1), small);
+    EXPECT_LE(size_of(16, 4), small);
+}
+
+TEST(PlanBounds, RanksOfALargeWorldTakeTurnsAndReadEquallyMuch) {
+    Mesh const mesh = {.dp = 5, .tp = 7};
+    auto const model = outline(1792, 12, mesh.tp);
+    std::vector<std::uint64_t> bytes;
+    std::vector<std::set<std::uint32_t>> seats;
+    for (std::int64_t rank = 0; rank < mesh.world(); ++rank) {
+        auto const plan = plan_one(model, options_for(mesh, StrategyChoice::cooperative, 4 * kMiB), rank);
+        bytes.push_back(0);
+        seats.resize(plan.waves.size());
+        EXPECT_LT(plan.seats, 35U);
+        for (std::size_t wave = 0; wave < plan.waves.size(); ++wave) {
+            for (auto const& read : plan.waves[wave].reads) { bytes.back() += read.range.size_bytes; }
+            if (plan.waves[wave].reads.empty()) { continue; }
+            EXPECT_LT(plan.waves[wave].seat, plan.seats);
+            EXPECT_TRUE(seats[wave].insert(plan.waves[wave].seat).second) << "two ranks in one seat, wave " << wave;
+        }
+    }
+    EXPECT_EQ(std::accumulate(bytes.begin(), bytes.end(), std::uint64_t{0}), model.catalog.tensor_bytes());
+    auto const mean = model.catalog.tensor_bytes() / bytes.size();
+    EXPECT_LE(*std::max_element(bytes.begin(), bytes.end()), mean + mean / 20);
+    EXPECT_GE(*std::min_element(bytes.begin(), bytes.end()), mean - mean / 20);
 }
 
 /// Files that the plan reads anything of.
