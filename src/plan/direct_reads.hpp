@@ -17,30 +17,40 @@ struct ReadLimits {
     std::uint64_t request_bytes = 4ULL << 20U;   ///< a multiple of kSlotAlignment
 };
 
-/// To read from the page cache is to copy, and a system call takes about as long as copying this many bytes. So many
-/// runs are read one by one, straight into place, while that costs less than to copy the gaps, too.
+/// To read from the page cache is to copy, and a system call takes about as long as copying this many bytes.
 inline constexpr std::uint64_t kCallBytes = 4096;
+
+/// What is not wanted of a cached file is copied with the rest, into room that stays in the core's own cache if it is
+/// no longer than this; such a copy costs this part of one into place.
+inline constexpr std::uint64_t kCachedRequest = 256ULL << 10U;
+inline constexpr std::uint64_t kRoomCopyShare = 4;
 
 /// Collects direct reads, in plan order.
 class DirectReads {
    public:
-    explicit DirectReads(ReadLimits limits) : limits_(limits) {}
+    /// @param facts by file; of cached ones, runs are read one by one, straight into place, where calls cost less than
+    ///        to copy the gaps, too. Empty: nothing is read out of the page cache.
+    explicit DirectReads(ReadLimits limits, std::span<FileFacts const> facts = {}) : limits_(limits), facts_(facts) {}
 
     /// Adds what this rank needs of one stored tensor.
     /// @param blocks sources count from the tensor's first byte, ordered by it.
     void add(TensorRecord const& stored, std::span<CopyBlock const> blocks);
 
-    /// Lets reads go by runs where that is cheaper, after all have been added; without it none does.
-    void read_by_runs(std::span<FileFacts const> facts);
-
     std::vector<DirectRead> reads;
     std::vector<CopyBlock> blocks;
 
    private:
-    void add_range(std::uint32_t file, ByteRange range, std::span<CopyBlock const> absolute);
-    bool extend_last(std::uint32_t file, ByteRange range);
+    /// How the bytes of one tensor are read.
+    struct Way {
+        bool is_by_runs;
+        std::uint64_t request_bytes;
+    };
+    Way way_for(std::uint32_t file, std::span<CopyBlock const> absolute, std::span<ByteRange const> ranges) const;
+    void add_range(std::uint32_t file, ByteRange range, Way way, std::span<CopyBlock const> absolute);
+    bool extend_last(std::uint32_t file, ByteRange range, Way way);
 
     ReadLimits limits_;
+    std::span<FileFacts const> facts_;
 };
 
 }  // namespace shardwise

@@ -285,14 +285,14 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     auto const local_index = add_tensors(plan, demand);
 
     auto reading = choose_reading(plan, catalog, demand, options.strategy, budget);
-    DirectReads direct(limits);
+    DirectReads direct(
+        limits, plan.device == Device::host ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>());
     for (std::size_t i = 0; i < demand.uses().size(); ++i) {
         auto const& use = demand.uses()[i];
         if (reading.strategies[i] == Strategy::direct) {
             direct.add(catalog.tensors()[use.source], demand.blocks_for(use, rank));
         }
     }
-    if (plan.device == Device::host) { direct.read_by_runs(plan.facts); }
     plan.direct = std::move(direct.reads);
     plan.direct_blocks = std::move(direct.blocks);
     plan.request_bytes = budget.request_bytes;
