@@ -69,9 +69,13 @@ def cached_fraction(files):
 def set_cache(state, files):
     """Empties the page cache, or fills it with the files; ends the program if it is not so afterwards."""
     if state == "cold":
-        os.sync()
-        with open("/proc/sys/vm/drop_caches", "w") as switch:
-            switch.write("3")
+        for _ in range(10):  # pages of a process that is just ending stay
+            os.sync()
+            with open("/proc/sys/vm/drop_caches", "w") as switch:
+                switch.write("3")
+            if cached_fraction(files) <= 0.01:
+                break
+            time.sleep(0.2)
     elif cached_fraction(files) < 0.999:
         for path in files:
             with open(path, "rb") as file:

@@ -19,6 +19,7 @@
 #include <shardwise/expectation.hpp>
 #include <shardwise/mesh.hpp>
 #include <shardwise/placement.hpp>
+#include <shardwise/profile.hpp>
 #include <shardwise/shape.hpp>
 
 namespace shardwise {
@@ -257,6 +258,7 @@ struct PlanOptions {
     /// of an earlier one come first.
     std::vector<std::string> priority;
     StrategyChoice strategy = StrategyChoice::automatic;
+    MachineProfile profile;      ///< that automatic goes by
     std::optional<DType> dtype;  ///< floating-point type of parameters that do not keep theirs; as stored if none
     bool dequantizes = false;    ///< quantized tensors are held as the numbers they stand for
     /// Bound of a rank's memory beside its tensors; with a GPU, of the host's and of the GPU's each

@@ -20,3 +20,4 @@
 #include <shardwise/error.hpp>
 #include <shardwise/materialize.hpp>
 #include <shardwise/plan.hpp>
+#include <shardwise/profile.hpp>

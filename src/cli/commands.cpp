@@ -8,8 +8,13 @@
 #include <shardwise/verify.hpp>
 
 #include "io/file_access.hpp"
+#include "mapping/parameters.hpp"
+#include "plan/mapping_options.hpp"
+#include "plan/planner.hpp"
+#include "plan/simulation.hpp"
 #include "report/explanation.hpp"
 #include "report/plan_report.hpp"
+#include "report/simulation_report.hpp"
 #include "util/file.hpp"
 
 namespace shardwise::cli {
@@ -27,6 +32,28 @@ std::vector<FileFacts> facts_for_plan(Catalog const& catalog, std::string const&
         }
     }
     return facts;
+}
+
+/// Predicts loads of so many ranks each from the plans of one copy's ranks, one plan in memory at a time.
+void simulate(Options const& options, Catalog const& catalog, Architecture const& architecture,
+              std::span<FileFacts const> facts) {
+    auto plan_options = options.plan;
+    auto const ranks_per_node =
+        options.ranks_per_node > 0 ? options.ranks_per_node : plan_options.profile.ranks_per_node;
+    auto const parameters = map_parameters(catalog, architecture, mapping_options(plan_options));
+    std::vector<SimulatedLoad> loads;
+    for (auto const ranks : options.simulated_ranks) {
+        auto& mesh = plan_options.mesh;
+        mesh.dp = ranks / options.plan.mesh.world();
+        Simulation simulation(plan_options.profile, ranks_per_node);
+        for (std::int64_t rank = 0; rank < ranks; ++rank) {
+            if (mesh.leader(rank) != rank) { continue; }
+            simulation.add(plan_parameters(catalog, parameters, plan_options, rank, facts));
+        }
+        loads.push_back(simulation.result());
+    }
+    fmt::print("{}", options.as_json ? simulation_json(plan_options.profile, loads)
+                                     : simulation_table(plan_options.profile, loads));
 }
 
 }  // namespace
@@ -47,6 +74,7 @@ void run_plan(Options const& options) {
     auto const catalog = Catalog::open(options.paths.front());
     auto const architecture = chosen_architecture(options, catalog);
     auto const facts = facts_for_plan(catalog, options.assume);
+    if (!options.simulated_ranks.empty()) { return simulate(options, catalog, architecture, facts); }
     auto const first = options.rank.value_or(0);
     auto const last = options.rank.value_or(options.plan.mesh.world() - 1);
     if (!options.explain.empty()) {

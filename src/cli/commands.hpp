@@ -34,6 +34,13 @@ Options parse_export_options(std::vector<std::string> const& arguments, std::vec
 void run_export(Options const& options, Context& context);
 void run_convert(Options const& options);
 
+/// The options of a calibration, the same on every rank (collective).
+Options parse_calibrate_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
+                                Context& context);
+
+/// Collective; the profile goes to --out or stdout on rank 0.
+void run_calibrate(Options const& options, Context& context);
+
 /// True if both sides hold the same.
 bool run_verify(Options const& options);
 

@@ -49,6 +49,8 @@ void run_command(Command command, std::vector<std::string> const& arguments,
                  std::vector<std::string> const& environment, Context& context) {
     if (command == Command::export_shards) {
         run_export(parse_export_options(arguments, environment, context), context);
+    } else if (command == Command::calibrate) {
+        run_calibrate(parse_calibrate_options(arguments, environment, context), context);
     } else {
         run_load(parse_load_options(arguments, environment, context), context);
     }
@@ -89,6 +91,7 @@ int run(Options const& options) {
             run_convert(options);
             return EXIT_SUCCESS;
         case Command::load:
+        case Command::calibrate:
         case Command::export_shards:
         case Command::help: fmt::print("{}", help_text(options.help_for)); return EXIT_SUCCESS;
     }

@@ -66,6 +66,8 @@ po::options_description reading_options() {
         ("strategy", text_of("auto|direct|cooperative", "auto"),
          "direct: every rank reads its own ranges; cooperative: every byte is read once and exchanged; auto: by "
          "cost, tensor by tensor")
+        ("profile", text_of("NAME|FILE", "nvme"),
+         "what --strategy auto takes the machine for: nvme, parallel-fs, cached, or a file that calibrate wrote")
         ("staging", text_of("SIZE", "256MiB"),
          "most memory of a rank beside its tensors; with --device cuda, of the host's and of the GPU's each")
         ("device", text_of("auto|host|cuda", "auto"),
@@ -129,6 +131,14 @@ po::options_description convert_options() {
     return group;
 }
 
+po::options_description calibrate_options() {
+    auto group = group_of("Output");
+    group.add_options()
+        ("out", text_of("FILE"), "write the profile to this file, for --profile (default: to standard output)")
+        ("deadline", number_of<std::int64_t>("SECONDS")->default_value(300), kDeadlineHelp);
+    return group;
+}
+
 po::options_description plan_output_options() {
     auto group = group_of("Output");
     group.add_options()
@@ -136,6 +146,9 @@ po::options_description plan_output_options() {
         ("explain", text_of("PARAMETER"),
          "how this one comes about: operations, stored tensors, and for each rank what it holds, reads and takes")
         ("assume", text_of("look|cached|cold", "look"), "whether the files are in the page cache")
+        ("simulate", po::value<std::vector<std::int64_t>>()->composing()->value_name("RANKS"),
+         "predict, by --profile, the load of so many ranks, --dp following from it (may be repeated)")
+        ("ranks-per-node", number_of<std::int64_t>("N"), "of --simulate (default: those of the profile)")
         ("json", po::bool_switch(), "as JSON");
     return group;
 }
@@ -162,6 +175,7 @@ po::options_description options_of(Command command) {
     if (command == Command::load) { all.add(load_options()); }
     if (command == Command::export_shards) { all.add(export_options()); }
     if (command == Command::convert) { all.add(convert_options()); }
+    if (command == Command::calibrate) { all.add(calibrate_options()); }
     if (command == Command::plan) { all.add(plan_output_options()); }
     if (command == Command::inspect) { all.add(inspect_output_options()); }
     all.add(common_options());

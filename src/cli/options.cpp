@@ -32,7 +32,7 @@ struct CommandFacts {
     std::string_view summary;
 };
 
-constexpr std::array<CommandFacts, 6> kCommands = {{
+constexpr std::array<CommandFacts, 7> kCommands = {{
     {Command::inspect, "inspect", "CKPT", "list the files and tensors of a checkpoint"},
     {Command::plan, "plan", "CKPT --tp N", "show what each rank of a job would read, exchange and hold; needs no MPI"},
     {Command::load, "load", "CKPT",
@@ -43,6 +43,8 @@ constexpr std::array<CommandFacts, 6> kCommands = {{
      "write the whole model under the names and in the layout that it is held in; one process, no MPI"},
     {Command::verify, "verify", "A B",
      "compare two checkpoints or folders of rank files, tensor by tensor, whatever their cut"},
+    {Command::calibrate, "calibrate", "CKPT",
+     "measure this machine on the files of a checkpoint: mpirun -n N shardwise calibrate CKPT --out FILE"},
 }};
 
 CommandFacts const& facts_of(Command command) {
@@ -216,6 +218,7 @@ void read_plan_values(Options& options, po::variables_map const& values) {
                                            {{"auto", StrategyChoice::automatic},
                                             {"direct", StrategyChoice::direct},
                                             {"cooperative", StrategyChoice::cooperative}});
+    plan.profile = load_profile(text(values, "profile"));
     try {
         plan.staging_bytes = parse_size(text(values, "staging"));
     } catch (Error const& error) { throw error.while_("--staging"); }
@@ -272,6 +275,19 @@ void read_load_values(Options& options, po::variables_map const& values) {
         {{"auto", ProgressMode::automatic}, {"always", ProgressMode::always}, {"never", ProgressMode::never}});
 }
 
+void check_simulation(Options const& options) {
+    auto const& mesh = options.plan.mesh;
+    if (options.simulated_ranks.empty() && options.ranks_per_node > 0) { refuse("--ranks-per-node is of --simulate"); }
+    if (!options.simulated_ranks.empty() && (options.rank || !options.explain.empty() || mesh.dp > 1)) {
+        refuse("--simulate is of whole jobs: without --rank, --explain and --dp");
+    }
+    for (auto const ranks : options.simulated_ranks) {
+        if (ranks < 1 || ranks % mesh.world() != 0) {
+            refuse(fmt::format("--simulate {}: expected a multiple of {}, the ranks of one copy", ranks, mesh.world()));
+        }
+    }
+}
+
 void read_plan_output_values(Options& options, po::variables_map const& values) {
     options.explain = text(values, "explain");
     if (!options.explain.empty() && values["json"].as<bool>()) { refuse("--explain has no JSON; --json lists all"); }
@@ -283,6 +299,9 @@ void read_plan_output_values(Options& options, po::variables_map const& values) 
             refuse(fmt::format("--rank {}: the ranks are 0 to {}", *options.rank, options.plan.mesh.world() - 1));
         }
     }
+    if (values.count("simulate") > 0) { options.simulated_ranks = values["simulate"].as<std::vector<std::int64_t>>(); }
+    if (values.count("ranks-per-node") > 0) { options.ranks_per_node = at_least_one(values, "ranks-per-node"); }
+    check_simulation(options);
     options.assume = choose<std::string>(values, "assume", {{"look", ""}, {"cached", "cached"}, {"cold", "cold"}});
 }
 
@@ -360,6 +379,10 @@ Options parse_options(std::vector<std::string> const& arguments, std::vector<std
     if (command == Command::load) { read_load_values(options, values); }
     if (command == Command::plan) { read_plan_output_values(options, values); }
     if (command == Command::export_shards || command == Command::convert) { read_writing_values(options, values); }
+    if (command == Command::calibrate) {
+        options.out = text(values, "out");
+        options.deadline_seconds = at_least_one(values, "deadline");
+    }
     if (command == Command::plan || command == Command::inspect) { options.as_json = values["json"].as<bool>(); }
     return options;
 }
@@ -368,7 +391,7 @@ std::optional<Command> job_command(std::vector<std::string> const& arguments) {
     bool const asks_help = std::find(arguments.begin(), arguments.end(), "--help") != arguments.end() ||
                            std::find(arguments.begin(), arguments.end(), "-h") != arguments.end();
     if (arguments.empty() || asks_help) { return std::nullopt; }
-    for (auto const command : {Command::load, Command::export_shards}) {
+    for (auto const command : {Command::load, Command::export_shards, Command::calibrate}) {
         if (arguments.front() == facts_of(command).name) { return command; }
     }
     return std::nullopt;
@@ -379,7 +402,7 @@ std::string help_text(Command command) {
         std::string text =
             "shardwise loads a model checkpoint into the ranks of an MPI job, each rank its tensor-parallel shard.\n\n";
         for (auto const& facts : kCommands) {
-            text += fmt::format("  shardwise {:<8} {:<16} {}\n", facts.name, facts.arguments, facts.summary);
+            text += fmt::format("  shardwise {:<9} {:<16} {}\n", facts.name, facts.arguments, facts.summary);
         }
         text += fmt::format(
             "\n  shardwise COMMAND --help tells a command's options; shardwise --version the version.\n\n"

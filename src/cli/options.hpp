@@ -16,7 +16,7 @@
 
 namespace shardwise::cli {
 
-enum class Command : std::uint8_t { help, version, inspect, plan, load, export_shards, verify, convert };
+enum class Command : std::uint8_t { help, version, inspect, plan, load, export_shards, verify, convert, calibrate };
 
 struct Options {
     Command command = Command::help;
@@ -32,6 +32,8 @@ struct Options {
     std::optional<std::int64_t> rank;  ///< plan: only this one
     std::string explain;               ///< plan: the parameter to explain; empty: none
     std::string assume;                ///< plan: "cached" or "cold"; empty: look
+    std::vector<std::int64_t> simulated_ranks;  ///< plan: predict loads of so many ranks
+    std::int64_t ranks_per_node = 0;            ///< of these; 0: those of the profile
 
     ReaderChoice reader = ReaderChoice::automatic;
     TransportChoice transport = TransportChoice::automatic;

@@ -13,7 +13,6 @@
 namespace shardwise {
 namespace {
 
-constexpr std::size_t kMostLanes = 4;
 constexpr std::size_t kUringDepth = 64;
 constexpr std::uint64_t kBytesOfALane = 16ULL << 20U;
 constexpr std::uint64_t kFileBytesOfALane = 100ULL << 20U;

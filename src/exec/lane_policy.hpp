@@ -11,6 +11,8 @@
 
 namespace shardwise {
 
+inline constexpr std::size_t kMostLanes = 4;  ///< of a rank, unless more are asked for
+
 /// Cores this rank may use: its affinity mask, shared evenly where several ranks of a node have the same one.
 std::size_t usable_cores(std::size_t ranks_on_node);
 

@@ -32,7 +32,7 @@ bool cuts_units(SourceUse const& use, TensorRecord const& stored) noexcept {
     return stored.begin % use.unit_bytes != 0 || kSlotAlignment % use.unit_bytes != 0;
 }
 
-Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexcept {
+Strategy choose_strategy(SourceUse const& use, StrategyInput const& input, MachineProfile const& profile) noexcept {
     Strategy const together = use.is_whole_everywhere ? Strategy::shared : Strategy::cooperative;
     if (input.cuts_units) { return Strategy::direct; }
     if (input.choice == StrategyChoice::cooperative) { return together; }
@@ -43,16 +43,22 @@ Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexc
         return is_direct ? Strategy::direct : together;
     }
 
-    auto const& profile = input.profile;
+    auto const nodes = profile.nodes_of(input.ranks);
+    auto const storage = profile.read_bytes_per_second_of(nodes);
+    auto const node_exchange = nodes == 1
+                                   ? profile.exchange_bytes_per_second
+                                   : std::min(profile.exchange_bytes_per_second, profile.network_bytes_per_second);
+    auto const exchange = node_exchange * static_cast<double>(nodes);
     auto const readers = use.readers_share * static_cast<double>(input.ranks);
     auto const direct_bytes = static_cast<double>(use.direct.bytes) * readers;
     auto const direct_requests = static_cast<double>(use.direct.ranges) * readers;
-    double const direct = direct_bytes / profile.bytes_per_second + direct_requests * profile.request_seconds;
+    double const direct =
+        direct_bytes / storage + direct_requests * profile.request_seconds / static_cast<double>(nodes);
 
     // Every rank takes its part from the others' stripes, which costs one copy more than reading into place.
     auto const once_bytes = static_cast<double>(use.needed.size());
-    double const cooperative = once_bytes / profile.bytes_per_second + profile.request_seconds +
-                               direct_bytes / profile.exchange_bytes_per_second;
+    double const cooperative =
+        once_bytes / storage + profile.request_seconds / static_cast<double>(nodes) + direct_bytes / exchange;
     return direct <= cooperative ? Strategy::direct : together;
 }
 

@@ -5,20 +5,11 @@
 #include <cstdint>
 
 #include <shardwise/plan.hpp>
+#include <shardwise/profile.hpp>
 
 #include "plan/demand.hpp"
 
 namespace shardwise {
-
-/// Figures of a machine as all ranks of the job share it.
-struct StorageProfile {
-    double bytes_per_second;           ///< all ranks together
-    double request_seconds;            ///< added by one request, queue depth taken into account
-    double exchange_bytes_per_second;  ///< between ranks, all together
-};
-
-/// A cold local drive: one NVMe, deep queue; ranks exchange through memory.
-inline constexpr StorageProfile kColdProfile = {2e9, 20e-6, 8e9};
 
 /// What a decision is made of; the same on every rank.
 struct StrategyInput {
@@ -27,7 +18,6 @@ struct StrategyInput {
     bool is_cached = false;  ///< reading is copying then
     bool cuts_units = false;  ///< the borders of stripes would cut elements that are cast
     Device device = Device::host;
-    StorageProfile profile = kColdProfile;
 };
 
 /// Whether borders at multiples of kSlotAlignment in the file may cut what has to stay together. Files that keep their
@@ -35,6 +25,6 @@ struct StrategyInput {
 bool cuts_units(SourceUse const& use, TensorRecord const& stored) noexcept;
 
 /// The cheaper way for one stored tensor; or the only one, direct, where stripes would cut its elements.
-Strategy choose_strategy(SourceUse const& use, StrategyInput const& input) noexcept;
+Strategy choose_strategy(SourceUse const& use, StrategyInput const& input, MachineProfile const& profile) noexcept;
 
 }  // namespace shardwise

@@ -203,16 +203,18 @@ struct Reading {
 };
 
 std::vector<Strategy> choose_strategies(Plan& plan, Catalog const& catalog, Demand const& demand,
-                                        StrategyChoice choice) {
+                                        PlanOptions const& options) {
     std::vector<Strategy> strategies;
     auto const stage_ranks = plan.mesh.world() / plan.mesh.pp;
     for (auto const& use : demand.uses()) {
         auto const& stored = catalog.tensors()[use.source];
-        strategies.push_back(choose_strategy(use, {.choice = choice,
-                                                   .ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks,
-                                                   .is_cached = plan.facts[stored.file].is_cached(),
-                                                   .cuts_units = cuts_units(use, stored),
-                                                   .device = plan.device}));
+        strategies.push_back(choose_strategy(use,
+                                             {.choice = options.strategy,
+                                              .ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks,
+                                              .is_cached = plan.facts[stored.file].is_cached(),
+                                              .cuts_units = cuts_units(use, stored),
+                                              .device = plan.device},
+                                             options.profile));
         count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
     }
     return strategies;
@@ -233,10 +235,10 @@ std::vector<bool> choose_broadcasts(Plan const& plan, Demand const& demand, std:
     return broadcasts;
 }
 
-Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand, StrategyChoice choice,
+Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand, PlanOptions const& options,
                        StagingBudget const& budget) {
     Reading reading;
-    reading.strategies = choose_strategies(plan, catalog, demand, choice);
+    reading.strategies = choose_strategies(plan, catalog, demand, options);
     auto const broadcasts = choose_broadcasts(plan, demand, reading.strategies);
     std::map<std::pair<std::vector<std::int64_t>, bool>, WaveBuilder> builders;  // by stages, broadcasts for themselves
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
@@ -284,7 +286,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     Demand demand(catalog, std::move(parameters), {options.mesh, options.priority, limits.max_gap});
     auto const local_index = add_tensors(plan, demand);
 
-    auto reading = choose_reading(plan, catalog, demand, options.strategy, budget);
+    auto reading = choose_reading(plan, catalog, demand, options, budget);
     DirectReads direct(
         limits, plan.device == Device::host ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>());
     for (std::size_t i = 0; i < demand.uses().size(); ++i) {
