@@ -12,12 +12,12 @@ namespace {
 
 /// Sorts by name. Records are long: each is moved once.
 std::vector<TensorRecord> in_natural_order(std::vector<TensorRecord> tensors) {
-    std::vector<std::uint32_t> order(tensors.size());
-    std::iota(order.begin(), order.end(), 0U);
-    std::ranges::sort(order, natural_name_less, [&](std::uint32_t i) { return std::string_view(tensors[i].name); });
+    std::vector<std::string_view> names;
+    names.reserve(tensors.size());
+    for (auto const& tensor : tensors) { names.emplace_back(tensor.name); }
     std::vector<TensorRecord> sorted;
     sorted.reserve(tensors.size());
-    for (auto const i : order) { sorted.push_back(std::move(tensors[i])); }
+    for (auto const i : natural_order(names)) { sorted.push_back(std::move(tensors[i])); }
     return sorted;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <unordered_set>
 
 #include <fmt/format.h>
 #include <simdjson.h>
@@ -84,7 +85,9 @@ void check_tiling(std::vector<TensorRecord>& tensors, std::uint64_t data_begin, 
     auto const by_place = [](TensorRecord const& a, TensorRecord const& b) {
         return std::pair(a.begin, a.size_bytes) < std::pair(b.begin, b.size_bytes);
     };
-    std::stable_sort(tensors.begin(), tensors.end(), by_place);
+    if (!std::is_sorted(tensors.begin(), tensors.end(), by_place)) {
+        std::stable_sort(tensors.begin(), tensors.end(), by_place);
+    }
     std::uint64_t expected = data_begin;
     for (auto const& tensor : tensors) {
         if (tensor.begin != expected) {
@@ -116,12 +119,11 @@ std::map<std::string, std::string> texts_of(dom::element const& metadata) {
 }
 
 void check_unique_names(std::vector<TensorRecord> const& tensors) {
-    std::vector<std::string_view> names;
+    std::unordered_set<std::string_view> names;
     names.reserve(tensors.size());
-    for (auto const& tensor : tensors) { names.emplace_back(tensor.name); }
-    std::sort(names.begin(), names.end());
-    auto const twice = std::adjacent_find(names.begin(), names.end());
-    if (twice != names.end()) { refuse(fmt::format("the name {} is given twice", *twice)); }
+    for (auto const& tensor : tensors) {
+        if (!names.insert(tensor.name).second) { refuse(fmt::format("the name {} is given twice", tensor.name)); }
+    }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -30,6 +31,34 @@ struct Collected {
 struct Entry {
     ConverterHit hit;  ///< of the first tensor; prefix, suffix and groups are the same for all
     std::vector<std::vector<Collected>> by_source;
+};
+
+/// Entries by the name of their first output and their rule.
+class Entries {
+   public:
+    using Map = std::map<std::pair<std::string, std::size_t>, Entry>;
+
+    /// @param is_left_out whether the first output is no parameter.
+    template <class IsLeftOut>
+    void add(std::uint32_t tensor, ConverterHit hit, std::span<Transform const> transforms, IsLeftOut is_left_out) {
+        auto const [known, is_new] = entry_of_.try_emplace(key_of(hit), nullptr);
+        auto& entry = known->second;
+        if (is_new) {
+            auto const& transform = transforms[hit.transform];
+            auto output = output_name(hit, transform.targets.front());
+            if (!is_left_out(output)) { entry = &map_[{std::move(output), hit.transform}]; }
+            if (entry != nullptr) { entry->by_source.resize(transform.pattern.sources().size()); }
+        }
+        if (entry == nullptr) { return; }
+        entry->by_source[hit.source].push_back({tensor, hit.star});
+        entry->hit = std::move(hit);
+    }
+
+    Map take() { return std::move(map_); }
+
+   private:
+    Map map_;
+    std::unordered_map<std::string, Entry*> entry_of_;  ///< by what hits have in common; null: not a parameter
 };
 
 /// How errors call a rule.
@@ -134,12 +163,6 @@ void check_single_source(std::vector<NamedExpression> const& parameters, Catalog
                        source(*std::next(twice))));
 }
 
-/// The name that is looked at to tell whether a stored tensor is a parameter: that of the first thing made of it.
-std::string parameter_name(MappedName const& mapped, ArchitectureData const& architecture) {
-    if (!mapped.converter) { return mapped.name; }
-    return output_name(*mapped.converter, architecture.transforms[mapped.converter->transform].targets.front());
-}
-
 /// All that cannot be made is told at once, the first ones with their reasons.
 void refuse_failures(std::vector<Error> const& failures) {
     constexpr std::size_t kMostTold = 3;
@@ -169,26 +192,24 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
         goes_with_codes.push_back(go_with_codes(tensor, leaves, catalog, mapped));
     }
     Ignored const ignored(architecture.ignore, architecture.base, config.size("num_hidden_layers"));
+    // Whether a stored tensor is a parameter tells the name of the first thing made of it.
+    auto const is_left_out = [&](std::string const& name) {
+        return ignored.contains(name) && !model_names.contains(name);
+    };
     std::vector<NamedExpression> parameters;
-    std::map<std::pair<std::string, std::size_t>, Entry> entries;
+    Entries entries;
     for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
         if (leaves.is_taken_in(tensor) || goes_with_codes[tensor]) { continue; }
         auto& [name, hit] = mapped[tensor];
-        auto output = parameter_name(mapped[tensor], architecture);
-        if (ignored.contains(output) && !model_names.contains(output)) { continue; }
-        if (!hit) {
+        if (hit) {
+            entries.add(tensor, *std::move(hit), architecture.transforms, is_left_out);
+        } else if (!is_left_out(name)) {
             auto value = leaves.leaf(tensor, name);
             parameters.push_back({std::move(name), std::move(value), std::nullopt});
-            continue;
         }
-        auto const& transform = architecture.transforms[hit->transform];
-        auto& entry = entries[{std::move(output), hit->transform}];
-        entry.by_source.resize(transform.pattern.sources().size());
-        entry.by_source[hit->source].push_back({tensor, hit->star});
-        entry.hit = std::move(*hit);
     }
     std::vector<Error> failures;
-    for (auto& [key, entry] : entries) {
+    for (auto& [key, entry] : entries.take()) {
         auto const& transform = architecture.transforms[key.second];
         try {
             auto const size_of = size_lookup(architecture.components[transform.component], config);

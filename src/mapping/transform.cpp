@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <unordered_map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -97,8 +99,11 @@ std::vector<std::string> output_names(MappedName const& mapped, std::span<Transf
     return names;
 }
 
+/// Names for looking up; the texts lie elsewhere.
+using HashedNames = std::unordered_set<std::string_view>;
+
 /// True if something made of the tensor @p stored is to have the name that another stored tensor has.
-bool takes_name_of_another(MappedName const& mapped, std::string const& stored, NameSet const& stored_names,
+bool takes_name_of_another(MappedName const& mapped, std::string const& stored, HashedNames const& stored_names,
                            std::span<Transform const> transforms) {
     auto const outputs = output_names(mapped, transforms);
     return std::any_of(outputs.begin(), outputs.end(),
@@ -109,32 +114,49 @@ bool takes_name_of_another(MappedName const& mapped, std::string const& stored, 
 class ModelNames {
    public:
     ModelNames(NameSet const& names, std::string_view base_prefix, std::span<Transform const> transforms)
-        : names_(names), base_(as_prefix(base_prefix)), transforms_(transforms) {}
+        : names_(names.begin(), names.end()), base_(as_prefix(base_prefix)), transforms_(transforms) {}
 
     /// True if @p mapped is, or has a part in, a parameter of the model; the base model's path is put in front of it or
     /// taken away if that makes it one.
-    bool lead(MappedName& mapped) const {
-        auto const outputs = output_names(mapped, transforms_);
-        auto const any = [&](auto const& is_known) { return std::any_of(outputs.begin(), outputs.end(), is_known); };
-        if (any([&](std::string const& name) { return names_.contains(name); })) { return true; }
-        if (base_.empty()) { return false; }
+    bool lead(MappedName& mapped) {
+        auto const mend = mend_for(mapped);
         auto& start = mapped.converter ? mapped.converter->prefix : mapped.name;
-        if (start.starts_with(base_) &&
-            any([&](std::string const& name) { return names_.contains(name.substr(base_.size())); })) {
-            start.erase(0, base_.size());
-            return true;
-        }
-        if (any([&](std::string const& name) { return names_.contains(base_ + name); })) {
-            start.insert(0, base_);
-            return true;
-        }
-        return false;
+        if (mend == Mend::without_base) { start.erase(0, base_.size()); }
+        if (mend == Mend::with_base) { start.insert(0, base_); }
+        return mend != Mend::none;
     }
 
    private:
-    NameSet const& names_;
+    /// What makes a name one of the model's.
+    enum class Mend : std::uint8_t { none, as_it_is, without_base, with_base };
+
+    /// Experts of a layer have all but their number in common.
+    Mend mend_for(MappedName const& mapped) {
+        if (!mapped.converter) { return find_mend(mapped); }
+        auto const [known, is_new] = known_.try_emplace(key_of(*mapped.converter), Mend::none);
+        if (is_new) { known->second = find_mend(mapped); }
+        return known->second;
+    }
+
+    Mend find_mend(MappedName const& mapped) const {
+        auto const outputs = output_names(mapped, transforms_);
+        auto const any = [&](auto const& is_known) { return std::any_of(outputs.begin(), outputs.end(), is_known); };
+        if (any([&](std::string const& name) { return names_.contains(name); })) { return Mend::as_it_is; }
+        if (base_.empty()) { return Mend::none; }
+        auto const& start = mapped.converter ? mapped.converter->prefix : mapped.name;
+        if (start.starts_with(base_) && any([&](std::string_view name) {
+                return names_.contains(name.substr(std::min(base_.size(), name.size())));
+            })) {
+            return Mend::without_base;
+        }
+        bool const is_below = any([&](std::string const& name) { return names_.contains(base_ + name); });
+        return is_below ? Mend::with_base : Mend::none;
+    }
+
+    HashedNames names_;
     std::string base_;
     std::span<Transform const> transforms_;
+    std::unordered_map<std::string, Mend> known_;  ///< by what hits have in common
 };
 
 }  // namespace
@@ -159,17 +181,26 @@ std::vector<MappedName> map_names(std::span<Transform const> transforms, std::ve
     }
     for (auto& entry : mapped) { entry.converter = find_converter(transforms, entry.name, base_prefix); }
     if (model_names.empty()) { return mapped; }
-    ModelNames const known(model_names, base_prefix, transforms);
-    NameSet const stored_names(names.begin(), names.end());
+    ModelNames known(model_names, base_prefix, transforms);
+    HashedNames const stored_names(names.begin(), names.end());
     for (std::size_t i = 0; i < mapped.size(); ++i) {
         if (known.lead(mapped[i]) &&
             !(model_names.contains(names[i]) && takes_name_of_another(mapped[i], names[i], stored_names, transforms))) {
             continue;
         }
-        MappedName stored{std::move(names[i]), std::nullopt};
+        MappedName stored{names[i], std::nullopt};
         if (known.lead(stored)) { mapped[i] = std::move(stored); }
     }
     return mapped;
+}
+
+std::string key_of(ConverterHit const& hit) {
+    auto key = std::to_string(hit.transform);
+    for (std::string_view const text : {std::string_view(hit.prefix), std::string_view(hit.suffix)}) {
+        key.append(1, '\0').append(text);
+    }
+    for (auto const& group : hit.groups) { key.append(1, '\0').append(group); }
+    return key;
 }
 
 std::string output_name(ConverterHit const& hit, std::string_view target) {

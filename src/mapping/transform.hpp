@@ -76,6 +76,9 @@ using NameSet = std::set<std::string, std::less<>>;
 std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
                                   std::string_view base_prefix, NameSet const& model_names = {});
 
+/// What all tensors have in common that go into the same outputs of a converter.
+std::string key_of(ConverterHit const& hit);
+
 /// Full name of a converter's output: the hit's prefix and suffix around @p target with its groups put in.
 std::string output_name(ConverterHit const& hit, std::string_view target);
 

@@ -93,6 +93,19 @@ Region with_axis(Region const& region, std::size_t dim, AxisPart part, std::int6
     return result;
 }
 
+/// Cuts an axis of one loop to [begin, end) of the view's dimension, which touches it, and counts from begin. Nearly
+/// every axis is of this kind.
+void narrow(Region& region, std::size_t dim, std::int64_t begin, std::int64_t end) {
+    auto& axis = region.axes[dim];
+    auto const lo = std::max(begin - axis.begin, std::int64_t{0});
+    auto const hi = std::min(end - axis.begin, axis.extent);
+    auto& loop = axis.factors.front();
+    region.offset += lo * loop.stride;
+    loop = hi - lo == 1 ? Factor{1, 0} : Factor{hi - lo, loop.stride};
+    axis.begin = std::max(axis.begin - begin, std::int64_t{0});
+    axis.extent = hi - lo;
+}
+
 /// Where to cut a list of loops so that the ones from there on make exactly @p inner steps, splitting one loop in two
 /// if that is what it takes. Nothing if no such place exists: 3 x 4 loops cannot be cut into rounds of 6.
 bool align_loops(Factors& factors, std::int64_t inner, std::size_t& cut) {
@@ -189,8 +202,16 @@ View whole(std::uint32_t source, Shape const& shape) {
 View slice(View const& view, std::size_t dim, std::int64_t begin, std::int64_t end) {
     View result{view.shape, {}};
     result.shape[dim] = end - begin;
+    result.regions.reserve(view.regions.size());
     for (auto const& region : view.regions) {
-        for (auto& part : cut_axis(region.axes[dim], begin, end)) {
+        auto const& axis = region.axes[dim];
+        if (std::max(axis.begin, begin) >= std::min(axis.begin + axis.extent, end)) { continue; }
+        if (axis.factors.size() == 1) {
+            result.regions.push_back(region);
+            narrow(result.regions.back(), dim, begin, end);
+            continue;
+        }
+        for (auto& part : cut_axis(axis, begin, end)) {
             auto const new_begin = part.begin - begin;
             result.regions.push_back(with_axis(region, dim, std::move(part), new_begin));
         }

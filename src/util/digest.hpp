@@ -2,6 +2,8 @@
 /// 128-bit digests of structured values (XXH3).
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,14 +28,18 @@ class Digest {
         add(std::as_bytes(std::span(&wide, 1)));
     }
 
-    /// 32 hexadecimal digits.
-    std::string hex() const;
+    /// 32 hexadecimal digits, of what was added so far.
+    std::string hex();
 
    private:
     struct StateDeleter {
         void operator()(void* state) const noexcept;
     };
+    void flush();
+
     std::unique_ptr<void, StateDeleter> state_;
+    std::array<std::byte, 1024> waiting_;  ///< most of what is added is short; the hash is fast on what is long
+    std::size_t waiting_bytes_ = 0;
 };
 
 }  // namespace shardwise

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
+#include <string>
 
 namespace shardwise {
 namespace {
@@ -64,6 +66,36 @@ std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
     return at;
 }
 
+void append_number(std::string& key, std::string_view digits) {
+    digits = without_leading_zeros(digits);
+    for (int shift = 24; shift >= 0; shift -= 8) { key += static_cast<char>(digits.size() >> shift & 0xFFU); }
+    key += digits;
+}
+
+/// A text whose bytes compare as the name does: a mark of its kind before each segment, numbers after their length,
+/// text up to a mark that is less than any character.
+std::string key_of(std::string_view name) {
+    std::string key;
+    key.reserve(name.size() + 32);
+    while (!name.empty()) {
+        auto segment = take_segment(name);
+        auto const number = trailing_digits(segment);
+        bool const is_number = !segment.empty() && number.size() == segment.size();
+        key += is_number ? '\1' : '\2';
+        if (!is_number) {
+            segment.remove_suffix(number.size());
+            for (auto const c : segment) {
+                key += c;
+                if (c == '\0') { key += '\xFF'; }
+            }
+            key.append(2, '\0');
+            key += number.empty() ? '\1' : '\2';
+        }
+        if (!number.empty()) { append_number(key, number); }
+    }
+    return key;
+}
+
 std::size_t digit_run(std::string_view text) noexcept {
     auto const end = std::find_if_not(text.begin(), text.end(), is_digit);
     return static_cast<std::size_t>(end - text.begin());
@@ -84,6 +116,19 @@ bool natural_name_less(std::string_view a, std::string_view b) noexcept {
     }
     if (rest_a.empty() != rest_b.empty()) { return rest_a.empty(); }
     return a < b;
+}
+
+std::vector<std::uint32_t> natural_order(std::span<std::string_view const> names) {
+    std::vector<std::string> keys;
+    keys.reserve(names.size());
+    for (auto const name : names) { keys.push_back(key_of(name)); }
+    std::vector<std::uint32_t> order(names.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
+        int const by_key = keys[a].compare(keys[b]);
+        return by_key != 0 ? by_key < 0 : names[a] < names[b];
+    });
+    return order;
 }
 
 bool natural_file_less(std::string_view a, std::string_view b) noexcept {

@@ -2,7 +2,10 @@
 /// The orders in which names and files are processed; pure functions, so every rank gets the same order.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string_view>
+#include <vector>
 
 namespace shardwise {
 
@@ -12,6 +15,9 @@ namespace shardwise {
 ///
 /// Example: a.2 < a.10 < a.1x < a.x < a.x2 < a.x11.
 bool natural_name_less(std::string_view a, std::string_view b) noexcept;
+
+/// Indices of @p names in the order that natural_name_less puts them in. Many are sorted faster than one by one.
+std::vector<std::uint32_t> natural_order(std::span<std::string_view const> names);
 
 /// Order of file names: runs of digits compare as numbers wherever they stand, everything else by character.
 ///

@@ -71,5 +71,27 @@ void expect_strict_total_order(Less less) {
 TEST(NaturalOrder, NamesHaveAStrictTotalOrder) { expect_strict_total_order(natural_name_less); }
 TEST(NaturalOrder, FilesHaveAStrictTotalOrder) { expect_strict_total_order(natural_file_less); }
 
+/// Sorting many at once goes by keys; one by one is what the other tests are about.
+TEST(NaturalOrder, ManyNamesComeInTheOrderOfOneByOne) {
+    std::mt19937 random(3);
+    std::vector<std::string> names = {"",
+                                      ".",
+                                      "a.",
+                                      "a",
+                                      "a..b",
+                                      std::string("a\0", 2),
+                                      std::string("a\0b", 3),
+                                      "a.01",
+                                      "a.1",
+                                      "layers.99999999999999999999.w",
+                                      "layers.100000000000000000000.w"};
+    for (int i = 0; i < 20000; ++i) { names.push_back(random_name(random) + random_name(random)); }
+    std::vector<std::string_view> const views(names.begin(), names.end());
+    std::vector<std::string> sorted;
+    for (auto const index : natural_order(views)) { sorted.push_back(names[index]); }
+    std::sort(names.begin(), names.end(), natural_name_less);
+    EXPECT_EQ(sorted, names);
+}
+
 }  // namespace
 }  // namespace shardwise::test
