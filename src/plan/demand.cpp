@@ -52,6 +52,19 @@ double readers_share(Parameter const& parameter, Mesh const& mesh, Shape box) {
     return share;
 }
 
+/// The layer that a parameter is in, such as "model.layers.3"; empty for those outside of layers.
+std::string_view layer_of(std::string_view name) {
+    for (std::size_t begin = 0; begin < name.size();) {
+        auto const end = std::min(name.find('.', begin), name.size());
+        auto const segment = name.substr(begin, end - begin);
+        if (!segment.empty() && segment.find_first_not_of("0123456789") == std::string_view::npos) {
+            return name.substr(0, end);
+        }
+        begin = end + 1;
+    }
+    return {};
+}
+
 Shape extents_of(Region const& region) {
     std::vector<std::int64_t> extents;
     for (auto const& axis : region.axes) { extents.push_back(axis.extent); }
@@ -96,8 +109,34 @@ Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions cons
             add_uses(tensor, options.max_gap);
         } catch (Error const& error) { throw error.while_(parameters_[tensor].name); }
     }
-    std::size_t most = 0;  // parameters that one stored tensor is split into
-    for (auto const& use : uses_) { most = std::max(most, use.tensors.size()); }
+    sort_by_place(catalog);
+}
+
+/// Experts, and codes and scales, lie side by side in files but go into different parameters: within a layer, stored
+/// tensors come as they lie there, so that one read takes many. Layers stay in their order, and so do priorities.
+void Demand::sort_by_place(Catalog const& catalog) {
+    auto const tensors = catalog.tensors();
+    std::size_t most = 0;  // parameters that are asked for by turns
+    for (auto begin = uses_.begin(); begin != uses_.end();) {
+        auto const first = begin->tensors.front();
+        auto const layer = layer_of(parameters_[first].name);
+        std::set<std::uint32_t> wanting;
+        auto end = begin;
+        for (; end != uses_.end(); ++end) {
+            auto const tensor = end->tensors.front();
+            bool const is_same = tensor == first || (!layer.empty() && priorities_[tensor] == priorities_[first] &&
+                                                     layer_of(parameters_[tensor].name) == layer);
+            if (!is_same) { break; }
+            wanting.insert(end->tensors.begin(), end->tensors.end());
+        }
+        std::sort(begin, end, [&](SourceUse const& a, SourceUse const& b) {
+            return std::pair(tensors[a.source].file, tensors[a.source].begin) <
+                   std::pair(tensors[b.source].file, tensors[b.source].begin);
+        });
+        most = std::max(most, wanting.size());
+        begin = end;
+    }
+    use_of_source_.clear();
     cache_limit_ += most;
 }
 

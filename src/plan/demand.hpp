@@ -1,5 +1,6 @@
 /// @file
-/// Who needs what of which stored tensor: parameters in plan order, and stored tensors in the order they are wanted.
+/// Who needs what of which stored tensor: parameters in plan order, and stored tensors layer after layer in that order,
+/// those of a layer as they lie in files.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +60,7 @@ class Demand {
     std::uint32_t priority(std::size_t tensor) const noexcept { return priorities_[tensor]; }
 
     /// Blocks of stored tensor @p use needed by @p rank, ordered by source offset. What ranks hold alike is worked out
-    /// once, and kept for the parameters of a stored tensor and some more, so asking in the order of uses() is cheap.
+    /// once, and kept for the parameters of a layer and some more, so asking in the order of uses() is cheap.
     std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t rank);
 
    private:
@@ -71,6 +72,7 @@ class Demand {
     };
     Blocks const& cached(std::uint32_t tensor, std::int64_t rank);
     void sort_by_priority(PriorityClasses const& classes);
+    void sort_by_place(Catalog const& catalog);
     SourceUse& use_of(std::uint32_t source);
     void add_uses(std::uint32_t tensor, std::uint64_t max_gap);
     void add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap);
@@ -79,7 +81,7 @@ class Demand {
     std::vector<Parameter> parameters_;
     std::vector<std::uint32_t> priorities_;  ///< by parameter
     std::vector<SourceUse> uses_;
-    std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor
+    std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor, while uses are collected
     std::vector<CachedTensor> cache_;           ///< most recently used first
     std::size_t cache_limit_ = 2;
 };

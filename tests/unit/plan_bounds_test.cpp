@@ -156,6 +156,32 @@ TEST(PlanBounds, RanksOfALargeWorldTakeTurnsAndReadEquallyMuch) {
     EXPECT_GE(*std::min_element(bytes.begin(), bytes.end()), mean - mean / 20);
 }
 
+TEST(PlanBounds, SmallTensorsOfALayerAreReadAsTheyLieInTheirFile) {
+    // Two layers of 64 tensors of 4 KiB, in the file the second layer first and every one of them backwards.
+    Catalog::Parts parts;
+    std::uint64_t next = 4096;
+    for (int const layer : {1, 0}) {
+        for (int number = 63; number >= 0; --number) {
+            parts.tensors.push_back({fmt::format("layers.{}.part{}", layer, number), DType::u8, {4096}, 0, next, 4096});
+            next += 4096;
+        }
+    }
+    parts.files.push_back({"backwards.safetensors", next, 4096});
+    Outline model{Catalog(std::move(parts)), {}};
+    for (std::uint32_t i = 0; i < model.catalog.tensors().size(); ++i) {
+        auto const& tensor = model.catalog.tensors()[i];
+        model.parameters.list.push_back({tensor.name, {}, stored(i, tensor), {}});
+    }
+    auto const direct = plan_one(model, options_for({}, StrategyChoice::direct, 16 * kMiB), 0);
+    ASSERT_EQ(direct.direct.size(), 2U) << "a request a layer";
+    EXPECT_EQ(direct.direct[0].range, (FileRange{0, 4096 + 64 * 4096, 64 * 4096})) << "layer 0 comes first";
+    EXPECT_EQ(direct.direct[1].range, (FileRange{0, 4096, 64 * 4096}));
+
+    auto const shared = plan_one(model, options_for({.dp = 2}, StrategyChoice::cooperative, 16 * kMiB), 0);
+    EXPECT_LE(shared.totals.requests, 4U);
+    EXPECT_EQ(shared.totals.over_read_bytes, 0U);
+}
+
 /// Files that the plan reads anything of.
 std::set<std::uint32_t> files_read(Plan const& plan) {
     std::set<std::uint32_t> files;
