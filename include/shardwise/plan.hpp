@@ -235,7 +235,8 @@ struct Plan {
     std::uint64_t slot_bytes = 0;     ///< of one rank's slot, and of one seat in an outbox
     std::uint32_t seats = 0;          ///< ranks that read in one wave at most
     std::uint64_t request_bytes = 0;  ///< no read is longer
-    std::uint32_t direct_buffers = 0; ///< buffers of request_bytes for direct reads
+    std::uint32_t direct_buffers = 0;       ///< for direct reads, so many under way
+    std::uint64_t direct_buffer_bytes = 0;  ///< of each, whole pages
     std::uint64_t descriptor_bytes = 0;  ///< with a GPU: memory for what each of its two streams is told to do
 
     StrategyBytes strategy_bytes;

@@ -48,7 +48,8 @@ bool DirectFlow::submit_next() {
     used_buffers_ = std::max(used_buffers_, buffer_of_[index] + 1);
     ++submitted_;
     ++reads_under_way_;
-    readers_.submit({id, range, buffers_.subspan(buffer_of_[index] * plan_.request_bytes, plan_.request_bytes)});
+    readers_.submit(
+        {id, range, buffers_.subspan(buffer_of_[index] * plan_.direct_buffer_bytes, plan_.direct_buffer_bytes)});
     return true;
 }
 

@@ -40,7 +40,7 @@ class DirectFlow {
     std::size_t reads_under_way() const noexcept { return reads_under_way_; }
 
     /// Of the buffers, as many as were ever in use.
-    std::uint64_t staging_bytes() const noexcept { return used_buffers_ * plan_.request_bytes; }
+    std::uint64_t staging_bytes() const noexcept { return used_buffers_ * plan_.direct_buffer_bytes; }
 
    private:
     static constexpr std::uint32_t kNoBuffer = ~std::uint32_t{0};

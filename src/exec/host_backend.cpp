@@ -46,7 +46,7 @@ class HostBackend final : public LoadBackend {
             choice = {plan.direct_buffers - 1, fmt::format("{}; --staging has room for no more", choice.reason)};
         }
         reason = choice.reason;
-        return std::make_unique<Lanes>(choice.lanes, tensors, plan.request_bytes, scalings, options.trace.get());
+        return std::make_unique<Lanes>(choice.lanes, tensors, plan.direct_buffer_bytes, scalings, options.trace.get());
     }
 
     std::unique_ptr<ReaderSet> make_readers(Plan const& plan, LoadOptions const& options, Memory const&) override {

@@ -57,7 +57,8 @@ DirectReads::Way DirectReads::way_for(std::uint32_t file, std::span<CopyBlock co
     }
     std::uint64_t with_gaps = 0;
     for (auto const& range : ranges) { with_gaps += range.size(); }
-    if (is_moved && runs * kCallBytes <= with_gaps / kRoomCopyShare) { return {true, limits_.request_bytes}; }
+    bool const is_by_runs = is_moved && runs * kCallBytes <= with_gaps / kRoomCopyShare + kCallBytes;
+    if (is_by_runs) { return {true, limits_.request_bytes}; }
     return {false, std::min(limits_.request_bytes, kCachedRequest)};
 }
 

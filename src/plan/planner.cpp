@@ -103,7 +103,7 @@ void fill_totals(Plan& plan) {
         message_bytes = std::max(message_bytes, in_wave);
     }
     auto const slots = plan.slot_count * plan.slot_bytes;
-    auto const buffers = plan.direct_buffers * plan.request_bytes;
+    auto const buffers = plan.direct_buffers * plan.direct_buffer_bytes;
     auto const direct_buffers = plan.direct.empty() ? 0 : buffers;
     if (plan.device == Device::host) {
         auto const outboxes = slots * plan.seats;  // of a node together
@@ -259,6 +259,19 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
     return reading;
 }
 
+/// Where reads are short, more of them fit the same memory: while a rank copies, storage must not run out of work.
+void fit_buffers(Plan& plan) {
+    constexpr std::uint64_t kMostBuffers = 64;
+    std::uint64_t longest = kSlotAlignment;
+    for (auto const& read : plan.direct) {
+        longest =
+            std::max(longest, align_up(read.range.begin % kSlotAlignment + read.range.size_bytes, kSlotAlignment));
+    }
+    auto const fitting = plan.direct_buffers * plan.direct_buffer_bytes / longest;
+    plan.direct_buffers = std::max(plan.direct_buffers, static_cast<std::uint32_t>(std::min(fitting, kMostBuffers)));
+    plan.direct_buffer_bytes = longest;
+}
+
 /// From indices of the demand to those of this rank's tensors.
 void renumber(std::span<CopyBlock> blocks, std::vector<std::uint32_t> const& local_index) {
     for (auto& block : blocks) { block.tensor = local_index[block.tensor]; }
@@ -299,6 +312,8 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.direct_blocks = std::move(direct.blocks);
     plan.request_bytes = budget.request_bytes;
     plan.direct_buffers = budget.direct_buffers;
+    plan.direct_buffer_bytes = budget.request_bytes;
+    if (plan.device == Device::host) { fit_buffers(plan); }
     plan.descriptor_bytes = budget.descriptor_bytes;
     auto const waves = schedule(reading.groups);
     plan.slot_count = waves == 0 ? 0 : budget.slot_count;

@@ -68,7 +68,7 @@ std::uint64_t staging_of(Plan const& plan) {
     }
     auto const slots = plan.slot_count * plan.slot_bytes;
     auto const outboxes = slots * plan.seats;
-    return slots + outboxes + messages + (plan.direct.empty() ? 0 : plan.direct_buffers * plan.request_bytes);
+    return slots + outboxes + messages + (plan.direct.empty() ? 0 : plan.direct_buffers * plan.direct_buffer_bytes);
 }
 
 TEST(PlanBounds, StagingStaysWithinTheBudget) {
