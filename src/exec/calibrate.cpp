@@ -131,8 +131,9 @@ class Calibration {
             facts.cached_fraction = 0;
             choices.push_back(choose_reader(facts, ReaderChoice::automatic, obstacle));
         }
+        HostMemory const memory(kBuffers *
+                                request_bytes);  // outlives the readers: reads may be under way after an error
         ReaderSet readers(catalog_.files(), std::move(choices), {.depth = kBuffers});
-        HostMemory const memory(kBuffers * request_bytes);
         std::vector<std::size_t> free_buffers;
         for (std::size_t i = 0; i < kBuffers; ++i) { free_buffers.push_back(i); }
         std::vector<ReadResult> results;

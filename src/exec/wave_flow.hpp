@@ -42,7 +42,6 @@ class WaveFlow {
 
     std::span<CopyBlock const> blocks_of(std::uint32_t wave, std::uint32_t receive) const;
     bool is_done() const noexcept { return placed_ == plan_.waves.size(); }
-    bool is_waiting_for_ranks() const noexcept { return agreement_ != nullptr || is_exchanging_; }
 
     /// An agreement joined and not yet reached, for a caller that has to leave together with the others.
     std::unique_ptr<Agreement> take_agreement() noexcept { return std::move(agreement_); }

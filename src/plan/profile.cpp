@@ -92,7 +92,7 @@ double MachineProfile::read_bytes_per_second_of(std::int64_t nodes) const noexce
 }
 
 std::int64_t MachineProfile::nodes_of(std::int64_t ranks) const noexcept {
-    return (ranks + ranks_per_node - 1) / ranks_per_node;
+    return ceil_div(ranks, ranks_per_node);
 }
 
 std::vector<std::string> profile_names() {

@@ -14,16 +14,14 @@ namespace {
 /// As many waves tell what the others do, too.
 constexpr std::uint64_t kMostPlayedWaves = 1000;
 
-/// Which part of its stripes a rank reads out of the page cache.
+/// Which part of the files lies in the page cache, and so of stripes, whoever reads them.
 double cached_share(Plan const& plan) {
     double cached = 0;
     double all = 0;
-    for (auto const& wave : plan.waves) {
-        for (auto const& read : wave.reads) {
-            auto const bytes = static_cast<double>(read.range.size_bytes);
-            all += bytes;
-            cached += plan.facts[read.range.file].is_cached() ? bytes : 0;
-        }
+    for (std::size_t file = 0; file < plan.files.size(); ++file) {
+        auto const bytes = static_cast<double>(plan.files[file].size_bytes);
+        all += bytes;
+        cached += plan.facts[file].is_cached() ? bytes : 0;
     }
     return all == 0 ? 0 : cached / all;
 }
@@ -35,7 +33,8 @@ void Simulation::add(Plan const& plan) {
     request_bytes_ = plan.request_bytes;
     shared_read_bytes_ = plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;
     waves_ = plan.waves.size();
-    RankWork work = {plan.rank, 0, 0, 0, 0, cached_share(plan)};
+    cached_share_ = cached_share(plan);
+    RankWork work = {plan.rank, 0, 0, 0, 0};
     work.add_direct(plan);
     auto const step = ceil_div(std::max<std::uint64_t>(waves_, 1), kMostPlayedWaves);
     for (std::uint32_t wave = 0; wave < plan.waves.size(); ++wave) {
@@ -88,7 +87,7 @@ void Simulation::add_storage_and_copies(SimulatedLoad& load) const {
     std::vector<Node> nodes(static_cast<std::size_t>(load.nodes));
     auto const stripes = static_cast<double>(shared_read_bytes_) / static_cast<double>(load.ranks);
     for (auto const& work : work_) {
-        auto const stored_stripes = stripes * (1 - work.cached_share);
+        auto const stored_stripes = stripes * (1 - cached_share_);
         auto const copies = (work.cached_bytes + static_cast<double>(work.direct_bytes) + stripes - stored_stripes) /
                                 profile_.cached_bytes_per_second +
                             static_cast<double>(work.wave_bytes) / profile_.exchange_bytes_per_second;

@@ -48,7 +48,6 @@ class Simulation {
         std::uint64_t direct_bytes;
         std::uint64_t direct_requests;
         std::uint64_t wave_bytes;  ///< taken out of stripes
-        double cached_share;       ///< of what the rank reads of stripes
     };
     /// A piece of a wave on its way from who read it to one rank and its like.
     struct Piece {
@@ -69,6 +68,7 @@ class Simulation {
     Mesh mesh_;
     std::uint64_t request_bytes_ = 1;
     std::uint64_t shared_read_bytes_ = 0;  ///< read once by all ranks together
+    double cached_share_ = 0;              ///< of these, out of the page cache
     std::uint64_t waves_ = 0;
     std::vector<RankWork> work_;
     std::vector<Piece> pieces_;

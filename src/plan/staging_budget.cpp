@@ -40,7 +40,7 @@ constexpr Sizes kGpuSizes = {4ULL << 20U, 16ULL << 20U, (kSlots + 1) / 2 + 2};
 /// world busy.
 std::int64_t stage_stripes(Mesh const& mesh, std::uint64_t line_bytes) {
     auto const good = static_cast<std::int64_t>(line_bytes / kGoodStripe) / mesh.pp;
-    auto const least = (kLeastReaders + mesh.pp - 1) / mesh.pp;
+    auto const least = ceil_div(kLeastReaders, mesh.pp);
     return std::min(mesh.world() / mesh.pp, std::max(good, least));
 }
 

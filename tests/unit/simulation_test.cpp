@@ -95,6 +95,18 @@ TEST(Simulation, SecondsAreThoseOfASumByHand) {
     EXPECT_NEAR(simulated(model, together, profile, 2).copy_seconds, needed / 2e5, 1e-9);
 }
 
+TEST(Simulation, StripesOfCachedFilesAreCopiesHoweverFewARankReads) {
+    Mesh const mesh = {.dp = 64, .tp = 2};
+    auto const model = small_llama("model", mesh);
+    std::vector<FileFacts> facts(model.catalog().files().size());
+    for (auto& file : facts) { file.cached_fraction = 1; }
+    auto const options = options_for(mesh, StrategyChoice::cooperative, kMiB);
+    EXPECT_GT(simulated(model, options, {}, 8).storage_bytes, 0U);
+    auto const cached = simulated(model, options, {}, 8, facts);
+    EXPECT_EQ(cached.storage_bytes, 0U);
+    EXPECT_GT(cached.copy_seconds, 0);
+}
+
 TEST(Simulation, WavesBeyondAThousandAreTakenToBeLikeOthers) {
     Mesh const mesh = {.dp = 2, .tp = 2};
     auto const model = small_llama("model", mesh);
