@@ -1,30 +1,36 @@
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
 #include <shardwise/catalog.hpp>
 
-#include <algorithm>
-#include <functional>
-#include <numeric>
-
+#include "util/name_hash.hpp"
 #include "util/natural_order.hpp"
 
 namespace shardwise {
 
 namespace {
 
-/// Sorts by name. Records are long: each is moved once.
-std::vector<TensorRecord> in_natural_order(std::vector<TensorRecord> tensors) {
+/// Sorts by name. Records are long: each is moved once, along the cycles of the permutation.
+void put_in_natural_order(std::vector<TensorRecord>& tensors) {
     std::vector<std::string_view> names;
     names.reserve(tensors.size());
     for (auto const& tensor : tensors) { names.emplace_back(tensor.name); }
-    std::vector<TensorRecord> sorted;
-    sorted.reserve(tensors.size());
-    for (auto const i : natural_order(names)) { sorted.push_back(std::move(tensors[i])); }
-    return sorted;
+    auto from = natural_order(names);
+    for (std::uint32_t first = 0; first < from.size(); ++first) {
+        if (from[first] == first) { continue; }
+        auto displaced = std::move(tensors[first]);
+        auto to = first;
+        for (; from[to] != first; to = std::exchange(from[to], to)) { tensors[to] = std::move(tensors[from[to]]); }
+        tensors[to] = std::move(displaced);
+        from[to] = to;
+    }
 }
 
 }  // namespace
 
 Catalog::Catalog(Parts parts) : parts_(std::move(parts)) {
-    parts_.tensors = in_natural_order(std::move(parts_.tensors));
+    put_in_natural_order(parts_.tensors);
     index_names();
 }
 
@@ -38,7 +44,7 @@ std::optional<std::uint32_t> Catalog::find(std::string_view name) const noexcept
 }
 
 std::size_t Catalog::slot_of(std::string_view name) const noexcept {
-    return std::hash<std::string_view>()(name) % slots_.size();
+    return NameHash()(name) % slots_.size();
 }
 
 /// Rules look every name up several times.

@@ -4,7 +4,6 @@
 #include <array>
 #include <filesystem>
 #include <unordered_map>
-#include <unordered_set>
 
 #include <fmt/format.h>
 #include <simdjson.h>
@@ -12,6 +11,7 @@
 #include <shardwise/error.hpp>
 
 #include "util/file.hpp"
+#include "util/name_hash.hpp"
 #include "util/natural_order.hpp"
 #include "util/wire.hpp"
 
@@ -79,14 +79,13 @@ void check_listed_name(std::string_view name) {
 }
 
 void read_index(FileSet& files, fs::path const& folder) {
-    for (auto const& [name, tensors] : parse_index(read_text(files.index_path))) {
-        auto const file = static_cast<std::uint32_t>(files.paths.size());
+    for (auto& [name, tensors] : parse_index(read_text(files.index_path))) {
         auto const path = folder / name;
         if (!fs::exists(path)) {
             refuse(fmt::format("names {}, which is not there ({} tensors)", name, tensors.size()));
         }
         files.paths.push_back(path.string());
-        for (auto const& tensor : tensors) { files.owner_of.emplace(tensor, file); }
+        files.listed.push_back(std::move(tensors));
     }
 }
 
@@ -104,14 +103,41 @@ void list_files_without_index(FileSet& files, fs::path const& folder) {
     for (auto const& name : names) { files.paths.push_back((folder / name).string()); }
 }
 
+/// What an index gives its files, asked file by file.
+class ListedNames {
+   public:
+    explicit ListedNames(FileSet const& files) : files_(files) {}
+
+    HashedNames const& of(std::size_t file) {
+        if (file_ != file) { of_file_ = HashedNames(files_.listed[file].begin(), files_.listed[file].end()); }
+        file_ = file;
+        return of_file_;
+    }
+
+    /// Whether any file is given the tensor. Nearly every file holds what it is given, so this is rarely asked.
+    bool anywhere(std::string_view name) {
+        if (all_.empty()) {
+            for (auto const& names : files_.listed) { all_.insert(names.begin(), names.end()); }
+        }
+        return all_.contains(name);
+    }
+
+   private:
+    FileSet const& files_;
+    std::optional<std::size_t> file_;
+    HashedNames of_file_;
+    HashedNames all_;
+};
+
 /// Drops tensors that the index gives to another file, or does not list, and counts the latter.
 void keep_listed_tensors(FileSet const& files, std::vector<FileHeader>& headers, std::vector<std::string>& warnings) {
     std::size_t unlisted = 0;
     std::string first_unlisted;
-    for (std::uint32_t file = 0; file < headers.size(); ++file) {
+    ListedNames listed(files);
+    for (std::size_t file = 0; file < headers.size(); ++file) {
         std::erase_if(headers[file].tensors, [&](TensorRecord const& tensor) {
-            auto const owner = files.owner_of.find(tensor.name);
-            if (owner != files.owner_of.end()) { return owner->second != file; }
+            if (listed.of(file).contains(tensor.name)) { return false; }
+            if (listed.anywhere(tensor.name)) { return true; }
             if (unlisted++ == 0) { first_unlisted = fmt::format("{} in {}", tensor.name, headers[file].file.path); }
             return true;
         });
@@ -123,21 +149,19 @@ void keep_listed_tensors(FileSet const& files, std::vector<FileHeader>& headers,
 }
 
 void check_all_listed_are_held(FileSet const& files, std::vector<FileHeader> const& headers) {
-    std::size_t held = 0;
-    for (auto const& header : headers) { held += header.tensors.size(); }
-    if (held == files.owner_of.size()) { return; }
-    for (auto const& [name, file] : files.owner_of) {
-        auto const& tensors = headers[file].tensors;
-        bool const found =
-            std::any_of(tensors.begin(), tensors.end(), [&wanted = name](auto const& t) { return t.name == wanted; });
-        if (!found) {
+    for (std::size_t file = 0; file < headers.size(); ++file) {
+        if (headers[file].tensors.size() == files.listed[file].size()) { continue; }
+        HashedNames held;
+        for (auto const& tensor : headers[file].tensors) { held.insert(tensor.name); }
+        for (auto const& name : files.listed[file]) {
+            if (held.contains(name)) { continue; }
             refuse(fmt::format("{} gives {} to {}, which does not hold it", files.index_path, name, files.paths[file]));
         }
     }
 }
 
 void check_no_duplicates(std::vector<FileHeader> const& headers) {
-    std::unordered_map<std::string_view, std::size_t> file_of;
+    std::unordered_map<std::string_view, std::size_t, NameHash> file_of;
     for (std::size_t file = 0; file < headers.size(); ++file) {
         for (auto const& tensor : headers[file].tensors) {
             auto const [at, is_new] = file_of.emplace(tensor.name, file);
@@ -184,7 +208,8 @@ WeightMap parse_index(std::string const& json) {
     if (document["weight_map"].get(weight_map) != simdjson::SUCCESS) { refuse("no object 'weight_map'"); }
 
     WeightMap tensors_of(natural_file_less);
-    std::unordered_set<std::string_view> names;
+    HashedNames names;
+    names.reserve(weight_map.size());
     WeightMap::value_type* last = nullptr;  // neighbours in the list mostly lie in one file
     for (auto const [tensor, value] : weight_map) {
         std::string_view file;
@@ -220,12 +245,16 @@ Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
         keep_listed_tensors(files, headers, parts.warnings);
         check_all_listed_are_held(files, headers);
     }
+    std::size_t tensors = 0;
+    for (auto const& header : headers) { tensors += header.tensors.size(); }
+    parts.tensors.reserve(tensors);
     for (std::uint32_t file = 0; file < headers.size(); ++file) {
         parts.files.push_back(std::move(headers[file].file));
         for (auto& tensor : headers[file].tensors) {
             tensor.file = file;
             parts.tensors.push_back(std::move(tensor));
         }
+        headers[file].tensors = {};
     }
     if (parts.tensors.empty()) { refuse(fmt::format("the checkpoint {} holds no tensor", files.root)); }
     return Catalog(std::move(parts));
@@ -245,10 +274,10 @@ std::vector<std::byte> encode(FileSet const& files) {
     out.put(files.index_path);
     out.put<std::uint64_t>(files.paths.size());
     for (auto const& path : files.paths) { out.put(path); }
-    out.put<std::uint64_t>(files.owner_of.size());
-    for (auto const& [name, file] : files.owner_of) {
-        out.put(name);
-        out.put(file);
+    out.put<std::uint64_t>(files.listed.size());
+    for (auto const& names : files.listed) {
+        out.put<std::uint64_t>(names.size());
+        for (auto const& name : names) { out.put(name); }
     }
     return out.take();
 }
@@ -261,10 +290,10 @@ FileSet decode_file_set(std::span<std::byte const> bytes) {
     files.index_path = in.get_text();
     files.paths.resize(in.get_count());
     for (auto& path : files.paths) { path = in.get_text(); }
-    auto const listed = in.get_count();
-    for (std::uint64_t i = 0; i < listed; ++i) {
-        auto name = in.get_text();
-        files.owner_of.emplace_hint(files.owner_of.end(), std::move(name), in.get<std::uint32_t>());
+    files.listed.resize(in.get_count());
+    for (auto& names : files.listed) {
+        names.resize(in.get_count());
+        for (auto& name : names) { name = in.get_text(); }
     }
     return files;
 }

@@ -22,7 +22,7 @@ struct FileSet {
     std::string config_json;                         ///< text of config.json; empty if there is none
     std::vector<std::string> paths;                  ///< tensor files
     std::string index_path;                          ///< empty without an index
-    std::map<std::string, std::uint32_t> owner_of;   ///< tensor name -> index into paths; only with an index
+    std::vector<std::vector<std::string>> listed;    ///< tensors that the index gives each of paths; empty without one
 };
 
 /// The names of tensors by the file that owns them, files in natural order.

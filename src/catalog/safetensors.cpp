@@ -4,14 +4,15 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <unordered_set>
 
+#include <boost/container/small_vector.hpp>
 #include <fmt/format.h>
 #include <simdjson.h>
 
 #include <shardwise/error.hpp>
 
 #include "util/checked.hpp"
+#include "util/name_hash.hpp"
 
 static_assert(std::endian::native == std::endian::little, "tensor data is little-endian and used as it lies in files");
 
@@ -33,13 +34,13 @@ T field(dom::object const& entry, std::string_view name) {
 }
 
 Shape parse_shape(dom::array const& extents) {
-    std::vector<std::int64_t> shape;
+    boost::container::small_vector<std::int64_t, Shape::kMaxRank> shape;
     for (auto const extent : extents) {
         std::int64_t value = 0;
         if (extent.get(value) != simdjson::SUCCESS || value < 0) { refuse("'shape' must be whole numbers from 0 up"); }
         shape.push_back(value);
     }
-    return Shape(shape);
+    return Shape(std::span(shape.data(), shape.size()));
 }
 
 /// A field given twice would leave open which of them counts.
@@ -119,7 +120,7 @@ std::map<std::string, std::string> texts_of(dom::element const& metadata) {
 }
 
 void check_unique_names(std::vector<TensorRecord> const& tensors) {
-    std::unordered_set<std::string_view> names;
+    HashedNames names;
     names.reserve(tensors.size());
     for (auto const& tensor : tensors) {
         if (!names.insert(tensor.name).second) { refuse(fmt::format("the name {} is given twice", tensor.name)); }

@@ -13,7 +13,7 @@
 #include <shardwise/plan.hpp>
 
 #include "mapping/parameters.hpp"
-#include "plan/demand.hpp"
+#include "plan/source_blocks.hpp"
 #include "sink/checkpoint_layout.hpp"
 
 namespace shardwise {

@@ -5,7 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <unordered_map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -41,9 +41,9 @@ class Entries {
     /// @param is_left_out whether the first output is no parameter.
     template <class IsLeftOut>
     void add(std::uint32_t tensor, ConverterHit hit, std::span<Transform const> transforms, IsLeftOut is_left_out) {
-        auto const [known, is_new] = entry_of_.try_emplace(key_of(hit), nullptr);
-        auto& entry = known->second;
-        if (is_new) {
+        if (hit.place >= entry_of_.size()) { entry_of_.resize(hit.place + std::size_t{1}); }
+        auto& [entry, is_known] = entry_of_[hit.place];
+        if (!std::exchange(is_known, true)) {
             auto const& transform = transforms[hit.transform];
             auto output = output_name(hit, transform.targets.front());
             if (!is_left_out(output)) { entry = &map_[{std::move(output), hit.transform}]; }
@@ -58,7 +58,11 @@ class Entries {
 
    private:
     Map map_;
-    std::unordered_map<std::string, Entry*> entry_of_;  ///< by what hits have in common; null: not a parameter
+    struct Known {
+        Entry* entry = nullptr;  ///< null: not a parameter
+        bool is_known = false;
+    };
+    std::vector<Known> entry_of_;  ///< by place of the hits
 };
 
 /// How errors call a rule.

@@ -1,6 +1,8 @@
 #include "mapping/expression.hpp"
 
 #include <algorithm>
+#include <span>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -65,15 +67,57 @@ View evaluate_dequantized(Expression const& expression) {
     return view;
 }
 
-View evaluate_joined(Expression const& expression) {
-    bool const is_stack = expression.kind == Expression::Kind::stack;
-    std::vector<View> parts;
-    parts.reserve(expression.inputs.size());
-    for (auto const& input : expression.inputs) {
-        auto part = evaluate(input);
-        parts.push_back(is_stack ? unsqueeze(std::move(part), expression.dim) : std::move(part));
+/// The stored tensor at the end of a chain of operations of one input each, or its dequantization; null if several are
+/// joined on the way.
+Expression const* only_leaf(Expression const& expression) {
+    auto const* node = &expression;
+    while (node->kind != Expression::Kind::source && node->kind != Expression::Kind::dequantize) {
+        if (node->inputs.size() != 1) { return nullptr; }
+        node = &node->inputs.front();
     }
-    return concatenate(std::move(parts), expression.dim);
+    return node;
+}
+
+/// Whether two chains that end in one leaf each differ in nothing but which tensors these are.
+bool are_alike(Expression const& a, Expression const& b) {
+    auto const operation = [](Expression const& e) {
+        return std::tie(e.kind, e.dtype, e.inverse, e.dim, e.dim1, e.begin, e.groups);
+    };
+    return operation(a) == operation(b) && a.shape == b.shape &&
+           std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(), are_alike);
+}
+
+/// Makes regions of another tensor, or dequantization, out of regions of one like it.
+void point_to(std::span<Region> regions, Expression const& leaf) {
+    bool const is_dequantized = leaf.kind == Expression::Kind::dequantize;
+    for (auto& region : regions) {
+        region.source = is_dequantized ? leaf.inputs[0].source : leaf.source;
+        if (is_dequantized) { region.scales = leaf.inputs[1].source; }
+    }
+}
+
+/// Experts differ in their tensors only: what the first one looks like, all do.
+View evaluate_joined(Expression const& expression) {
+    auto const part_of = [&](Expression const& input) {
+        bool const is_stack = expression.kind == Expression::Kind::stack;
+        return is_stack ? unsqueeze(evaluate(input), expression.dim) : evaluate(input);
+    };
+    auto const& first = expression.inputs.front();
+    auto const first_part = part_of(first);
+    View joined{first_part.shape, {}};
+    joined.shape[expression.dim] = 0;
+    joined.regions.reserve(first_part.regions.size() * expression.inputs.size());
+    for (auto const& input : expression.inputs) {
+        auto const* const leaf = only_leaf(input);
+        bool const is_like_first = leaf != nullptr && are_alike(input, first);
+        if (!is_like_first) {
+            append(joined, part_of(input), expression.dim);
+            continue;
+        }
+        append(joined, first_part, expression.dim);
+        point_to(std::span(joined.regions).last(first_part.regions.size()), *leaf);
+    }
+    return joined;
 }
 
 char const* verb(Expression const& expression) {

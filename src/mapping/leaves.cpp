@@ -1,5 +1,6 @@
 #include "mapping/leaves.hpp"
 
+#include <boost/container/small_vector.hpp>
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
@@ -25,9 +26,9 @@ std::optional<std::string> without_suffix(std::string const& name, std::string_v
     return name.substr(0, name.size() - suffix.size());
 }
 
-std::optional<std::uint32_t> find_in(std::map<std::uint32_t, std::uint32_t> const& map, std::uint32_t key) {
-    auto const found = map.find(key);
-    return found == map.end() ? std::nullopt : std::optional(found->second);
+std::optional<std::uint32_t> known(std::vector<std::uint32_t> const& by_tensor, std::uint32_t tensor) {
+    bool const is_known = tensor < by_tensor.size() && by_tensor[tensor] != Leaves::kNoTensor;
+    return is_known ? std::optional(by_tensor[tensor]) : std::nullopt;
 }
 
 }  // namespace
@@ -56,24 +57,28 @@ Leaves::Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DTy
 }
 
 void Leaves::note_kept() {
+    kept_scales_.assign(catalog_.tensors().size(), kNoTensor);
+    kept_codes_.assign(catalog_.tensors().size(), kNoTensor);
     for (std::uint32_t tensor = 0; tensor < catalog_.tensors().size(); ++tensor) {
         auto const codes = find_codes(catalog_.tensors()[tensor]);
         if (!codes || codes->is_turned) { continue; }
-        kept_scales_.emplace(tensor, codes->scales);
-        kept_codes_.emplace(codes->scales, tensor);
+        kept_scales_[tensor] = codes->scales;
+        if (kept_codes_[codes->scales] == kNoTensor) { kept_codes_[codes->scales] = tensor; }
     }
 }
 
 std::optional<std::uint32_t> Leaves::kept_scales(std::uint32_t codes) const {
-    return find_in(kept_scales_, codes);
+    return known(kept_scales_, codes);
 }
 
 std::optional<std::uint32_t> Leaves::kept_codes(std::uint32_t scales) const {
-    return find_in(kept_codes_, scales);
+    return known(kept_codes_, scales);
 }
 
-std::optional<std::uint32_t> Leaves::find_scales(std::string const& name) const {
-    auto const found = catalog_.find(name);
+std::optional<std::uint32_t> Leaves::find_scales(std::string_view start, std::string_view ending) const {
+    boost::container::small_vector<char, 256> name(start.begin(), start.end());
+    name.insert(name.end(), ending.begin(), ending.end());
+    auto const found = catalog_.find({name.data(), name.size()});
     return found && holds_scales(catalog_.tensors()[*found].dtype) ? found : std::nullopt;
 }
 
@@ -82,18 +87,18 @@ std::optional<Leaves::Codes> Leaves::find_codes(TensorRecord const& tensor) cons
     if (tensor.dtype == DType::u8) {
         auto const base = without_suffix(tensor.name, "_blocks");
         if (!base || shape.rank() < 3 || shape[shape.rank() - 1] != kBlockBytes) { return std::nullopt; }
-        auto const scales = find_scales(*base + "_scales");
+        auto const scales = find_scales(*base, "_scales");
         if (!scales) { return std::nullopt; }
         shape = shape.without(shape.rank() - 1);
         shape[shape.rank() - 1] *= 2 * kBlockBytes;
         return Codes{*scales, *base, DType::f4, shape, true};
     }
-    auto scales = is_small_float(tensor.dtype) || tensor.dtype == DType::i8 ? find_scales(tensor.name + "_scale_inv")
+    auto scales = is_small_float(tensor.dtype) || tensor.dtype == DType::i8 ? find_scales(tensor.name, "_scale_inv")
                                                                             : std::nullopt;
     if (!scales && is_small_float(tensor.dtype)) {
-        scales = find_scales(tensor.name + "_scale");
+        scales = find_scales(tensor.name, "_scale");
         auto const module = without_suffix(tensor.name, ".weight");
-        if (!scales && module) { scales = find_scales(*module + ".scale"); }
+        if (!scales && module) { scales = find_scales(*module, ".scale"); }
     }
     if (!scales || shape.rank() == 0) { return std::nullopt; }
     if (tensor.dtype != DType::i8) { return Codes{*scales, tensor.name, tensor.dtype, shape, false}; }

@@ -7,6 +7,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <shardwise/catalog.hpp>
 
@@ -30,6 +32,8 @@ struct QuantizedOptions {
 /// Scales of activations beside such a tensor are left out.
 class Leaves {
    public:
+    static constexpr std::uint32_t kNoTensor = ~std::uint32_t{0};
+
     /// @param catalog and @p keep must outlive the leaves.
     /// @throws Error input if numbers are to be held in 8 bits.
     Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DType> wanted,
@@ -64,7 +68,7 @@ class Leaves {
 
     void note_kept();
     std::optional<Codes> find_codes(TensorRecord const& tensor) const;
-    std::optional<std::uint32_t> find_scales(std::string const& name) const;
+    std::optional<std::uint32_t> find_scales(std::string_view start, std::string_view ending) const;
     DType type_of_numbers(Codes const& codes, std::string const& parameter) const;
 
     Catalog const& catalog_;
@@ -73,8 +77,8 @@ class Leaves {
     std::optional<BlockSize> block_;
     std::map<std::uint32_t, Codes> codes_;
     std::set<std::uint32_t> taken_in_;
-    std::map<std::uint32_t, std::uint32_t> kept_scales_;  ///< by codes
-    std::map<std::uint32_t, std::uint32_t> kept_codes_;   ///< by scales
+    std::vector<std::uint32_t> kept_scales_;  ///< by tensor; kNoTensor where it has none
+    std::vector<std::uint32_t> kept_codes_;   ///< the same
 };
 
 }  // namespace shardwise

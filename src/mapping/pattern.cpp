@@ -90,6 +90,47 @@ UniqueHandle<CodeTraits> compile(std::string const& regex, std::string_view show
     return code;
 }
 
+bool is_letter(char c) noexcept {
+    return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
+bool is_digit(char c) noexcept {
+    return c >= '0' && c <= '9';
+}
+
+/// Of a class such as [0-9a-z_], from behind its bracket: whether it holds all digits or none; @p at goes to its end.
+bool holds_digits_alike(std::string_view source, std::size_t& at) {
+    constexpr std::array<std::string_view, 3> kRanges = {"0-9", "a-z", "A-Z"};
+    if (at < source.size() && source[at] == '^') { ++at; }
+    if (at < source.size() && source[at] == ']') { return false; }  // the first one does not end a class
+    while (at < source.size() && source[at] != ']') {
+        auto const rest = source.substr(at);
+        bool const is_range = std::ranges::any_of(kRanges, [&](auto range) { return rest.starts_with(range); });
+        bool const is_plain = is_letter(rest.front()) || rest.front() == '.';
+        if (!is_range && !is_plain) { return false; }
+        at += is_range ? 3 : 1;
+    }
+    return at < source.size();
+}
+
+/// Literal digits are allowed where they follow a letter, as in `w1`: there no number can stand.
+bool treats_numbers_alike(std::string_view source) {
+    constexpr std::string_view kEscaped = ".dDwWsS-_$^*+?()[]{}|/";
+    bool follows_letter = false;
+    for (std::size_t at = 0; at < source.size(); ++at) {
+        auto const c = source[at];
+        if (is_digit(c) && !follows_letter) { return false; }
+        follows_letter = is_letter(c) || is_digit(c);
+        if (c == '\\') {
+            if (++at == source.size() || kEscaped.find(source[at]) == std::string_view::npos) { return false; }
+        } else if (c == '[') {
+            if (!holds_digits_alike(source, ++at)) { return false; }
+        } else if (c == '{') {
+            at = std::min(source.find('}', at), source.size());
+        }
+    }
+    return true;
+}
+
 /// Checks that the groups are those that translate() counted: `(*VERB)`, `(?|...)`, `\Q...\E` and the like are counted
 /// differently, and the numbers would lead past the match's groups. A back-reference by number would mean another group
 /// inside the alternation.
@@ -169,6 +210,10 @@ std::optional<PatternMatch> Pattern::find(std::string_view name) const {
         break;
     }
     return match;
+}
+
+bool Pattern::treats_numbers_alike() const {
+    return std::ranges::all_of(sources_, [](std::string const& s) { return shardwise::treats_numbers_alike(s); });
 }
 
 std::string normalize_target(std::string_view target) {

@@ -40,6 +40,10 @@ class Pattern {
 
     std::span<std::string const> sources() const noexcept { return sources_; }
 
+    /// True if it surely matches the same characters of names that differ only in digits of their numbers (segments
+    /// between dots that are all digits). False as soon as a source is not easily told to: `layers.46`, `[0-3]`.
+    bool treats_numbers_alike() const;
+
    private:
     struct Compiled;
 

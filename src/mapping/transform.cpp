@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <unordered_map>
-#include <unordered_set>
 
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
+
+#include "mapping/number_groups.hpp"
+#include "util/name_hash.hpp"
 
 namespace shardwise {
 namespace {
@@ -88,6 +89,27 @@ std::optional<ConverterHit> find_converter(std::span<Transform const> transforms
     return std::nullopt;
 }
 
+/// What all hits have in common that go into the same outputs.
+std::string key_of(ConverterHit const& hit) {
+    auto key = std::to_string(hit.transform);
+    for (std::string_view const text : {std::string_view(hit.prefix), std::string_view(hit.suffix)}) {
+        key.append(1, '\0').append(text);
+    }
+    for (auto const& group : hit.groups) { key.append(1, '\0').append(group); }
+    return key;
+}
+
+/// Numbers the places in a model where converters make something.
+class Places {
+   public:
+    std::uint32_t place_of(ConverterHit const& hit) {
+        return known_.try_emplace(key_of(hit), static_cast<std::uint32_t>(known_.size())).first->second;
+    }
+
+   private:
+    NameMap<std::uint32_t> known_;
+};
+
 /// Names of what a stored tensor becomes, or has a part in; `*` counts from 0.
 std::vector<std::string> output_names(MappedName const& mapped, std::span<Transform const> transforms) {
     if (!mapped.converter) { return {mapped.name}; }
@@ -99,22 +121,37 @@ std::vector<std::string> output_names(MappedName const& mapped, std::span<Transf
     return names;
 }
 
-/// Names for looking up; the texts lie elsewhere.
-using HashedNames = std::unordered_set<std::string_view>;
+/// Tells whether something made of a tensor is to have the name that another stored tensor has.
+class StoredNames {
+   public:
+    StoredNames(std::span<std::string const> names, std::span<Transform const> transforms)
+        : names_(names), transforms_(transforms) {}
 
-/// True if something made of the tensor @p stored is to have the name that another stored tensor has.
-bool takes_name_of_another(MappedName const& mapped, std::string const& stored, HashedNames const& stored_names,
-                           std::span<Transform const> transforms) {
-    auto const outputs = output_names(mapped, transforms);
-    return std::any_of(outputs.begin(), outputs.end(),
-                       [&](std::string const& output) { return output != stored && stored_names.contains(output); });
-}
+    bool has_other(MappedName const& mapped, std::string const& stored) {
+        auto const outputs = output_names(mapped, transforms_);
+        return std::ranges::any_of(
+            outputs, [&](std::string const& output) { return output != stored && all().contains(output); });
+    }
+
+   private:
+    HashedNames const& all() {
+        if (all_.empty()) { all_.insert(names_.begin(), names_.end()); }
+        return all_;
+    }
+
+    std::span<std::string const> names_;
+    std::span<Transform const> transforms_;
+    HashedNames all_;  ///< only made if it is asked for
+};
 
 /// Tells whether names are the model's, and mends them if only the base model's path makes the difference.
 class ModelNames {
    public:
-    ModelNames(NameSet const& names, std::string_view base_prefix, std::span<Transform const> transforms)
-        : names_(names.begin(), names.end()), base_(as_prefix(base_prefix)), transforms_(transforms) {}
+    ModelNames(NameSet const& names, std::string_view base_prefix, std::span<Transform const> transforms,
+               Places& places)
+        : names_(names.begin(), names.end()), base_(as_prefix(base_prefix)), transforms_(transforms), places_(places) {}
+
+    bool contains(std::string_view name) const { return names_.contains(name); }
 
     /// True if @p mapped is, or has a part in, a parameter of the model; the base model's path is put in front of it or
     /// taken away if that makes it one.
@@ -123,6 +160,8 @@ class ModelNames {
         auto& start = mapped.converter ? mapped.converter->prefix : mapped.name;
         if (mend == Mend::without_base) { start.erase(0, base_.size()); }
         if (mend == Mend::with_base) { start.insert(0, base_); }
+        bool const is_moved = mend == Mend::without_base || mend == Mend::with_base;
+        if (is_moved && mapped.converter) { mapped.converter->place = places_.place_of(*mapped.converter); }
         return mend != Mend::none;
     }
 
@@ -133,13 +172,18 @@ class ModelNames {
     /// Experts of a layer have all but their number in common.
     Mend mend_for(MappedName const& mapped) {
         if (!mapped.converter) { return find_mend(mapped); }
-        auto const [known, is_new] = known_.try_emplace(key_of(*mapped.converter), Mend::none);
-        if (is_new) { known->second = find_mend(mapped); }
-        return known->second;
+        auto const place = mapped.converter->place;
+        if (place >= known_.size()) { known_.resize(place + std::size_t{1}); }
+        if (!known_[place]) { known_[place] = find_mend(mapped); }
+        return *known_[place];
     }
 
     Mend find_mend(MappedName const& mapped) const {
-        auto const outputs = output_names(mapped, transforms_);
+        if (!mapped.converter) { return find_mend(mapped, {&mapped.name, 1}); }
+        return find_mend(mapped, output_names(mapped, transforms_));
+    }
+
+    Mend find_mend(MappedName const& mapped, std::span<std::string const> outputs) const {
         auto const any = [&](auto const& is_known) { return std::any_of(outputs.begin(), outputs.end(), is_known); };
         if (any([&](std::string const& name) { return names_.contains(name); })) { return Mend::as_it_is; }
         if (base_.empty()) { return Mend::none; }
@@ -156,8 +200,106 @@ class ModelNames {
     HashedNames names_;
     std::string base_;
     std::span<Transform const> transforms_;
-    std::unordered_map<std::string, Mend> known_;  ///< by what hits have in common
+    Places& places_;
+    std::vector<std::optional<Mend>> known_;  ///< by place of hits
 };
+
+std::vector<MappedName> map_each(std::span<Transform const> transforms, std::span<std::string const> names,
+                                 std::string_view base_prefix) {
+    std::vector<MappedName> mapped;
+    mapped.reserve(names.size());
+    for (auto const& name : names) { mapped.push_back({name, std::nullopt}); }
+    for (auto const& transform : transforms) {
+        if (transform.kind != Transform::Kind::convert) { rename_all(transform, mapped, base_prefix); }
+    }
+    for (auto& entry : mapped) { entry.converter = find_converter(transforms, entry.name, base_prefix); }
+    return mapped;
+}
+
+/// What became of the names of a group.
+struct MappedGroup {
+    DigitTemplate name;
+    std::optional<ConverterHit> converter;  ///< without its texts
+    DigitTemplate prefix;
+    DigitTemplate suffix;
+    std::vector<DigitTemplate> groups;
+    DigitTemplate star;
+
+    MappedName with(std::string_view digits) const {
+        MappedName mapped{name.with(digits), converter};
+        if (!converter) { return mapped; }
+        auto& hit = *mapped.converter;
+        hit.prefix = prefix.with(digits);
+        hit.suffix = suffix.with(digits);
+        hit.star = star.with(digits);
+        for (auto const& group : groups) { hit.groups.push_back(group.with(digits)); }
+        return mapped;
+    }
+};
+
+/// @param specimens two.
+std::optional<MappedGroup> group_of(std::span<MappedName const> specimens) {
+    bool is_whole = true;
+    auto const common = [&](auto text_of) {
+        auto text = DigitTemplate::from({text_of(specimens[0]), text_of(specimens[1])});
+        is_whole = is_whole && text;
+        return text.value_or(DigitTemplate());
+    };
+    MappedGroup group;
+    group.name = common([](MappedName const& mapped) -> std::string_view { return mapped.name; });
+    auto const& hit = specimens[0].converter;
+    auto const& other = specimens[1].converter;
+    if (hit && other && hit->transform == other->transform && hit->source == other->source) {
+        group.converter.emplace();
+        group.converter->transform = hit->transform;
+        group.converter->source = hit->source;
+        group.prefix = common([](MappedName const& mapped) -> std::string_view { return mapped.converter->prefix; });
+        group.suffix = common([](MappedName const& mapped) -> std::string_view { return mapped.converter->suffix; });
+        group.star = common([](MappedName const& mapped) -> std::string_view { return mapped.converter->star; });
+        for (std::size_t i = 0; i < hit->groups.size(); ++i) {
+            group.groups.push_back(
+                common([&](MappedName const& mapped) -> std::string_view { return mapped.converter->groups[i]; }));
+        }
+    } else if (hit || other) {
+        return std::nullopt;
+    }
+    return is_whole ? std::optional(std::move(group)) : std::nullopt;
+}
+
+/// As map_each, but rules run over two names a group of those that differ only in numbers. None where rules may look
+/// at what the numbers are, or put them beside other characters, where a later rule might.
+std::optional<std::vector<MappedName>> map_groups(std::span<Transform const> transforms,
+                                                  std::span<std::string const> names, std::string_view base_prefix) {
+    bool const is_fit = std::ranges::all_of(transforms, [](Transform const& transform) {
+        return transform.kind != Transform::Kind::offset_rename && transform.pattern.treats_numbers_alike();
+    });
+    if (!is_fit) { return std::nullopt; }
+    auto const groups = NumberGroups::of(names);
+    if (!groups) { return std::nullopt; }
+    std::vector<MappedName> specimens;
+    for (auto const& name : groups->specimens()) { specimens.push_back({name, std::nullopt}); }
+    for (auto const& transform : transforms) {
+        if (transform.kind == Transform::Kind::convert) { continue; }
+        rename_all(transform, specimens, base_prefix);
+        for (std::size_t i = 0; i < specimens.size(); i += 2) {
+            if (!differ_in_numbers_only(specimens[i].name, specimens[i + 1].name)) { return std::nullopt; }
+        }
+    }
+    std::vector<MappedGroup> mapped_groups;
+    for (std::size_t i = 0; i < specimens.size(); ++i) {
+        specimens[i].converter = find_converter(transforms, specimens[i].name, base_prefix);
+        if (i % 2 == 0) { continue; }
+        auto group = group_of(std::span(specimens).subspan(i - 1, 2));
+        if (!group) { return std::nullopt; }
+        mapped_groups.push_back(*std::move(group));
+    }
+    std::vector<MappedName> mapped;
+    mapped.reserve(names.size());
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        mapped.push_back(mapped_groups[groups->group(i)].with(groups->digits(i)));
+    }
+    return mapped;
+}
 
 }  // namespace
 
@@ -173,34 +315,23 @@ std::optional<ScopedName> enter_scope(std::string_view name, std::optional<std::
 
 std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
                                   std::string_view base_prefix, NameSet const& model_names) {
-    std::vector<MappedName> mapped;
-    mapped.reserve(names.size());
-    for (auto const& name : names) { mapped.push_back({name, std::nullopt}); }
-    for (auto const& transform : transforms) {
-        if (transform.kind != Transform::Kind::convert) { rename_all(transform, mapped, base_prefix); }
+    auto by_groups = map_groups(transforms, names, base_prefix);
+    auto mapped = by_groups ? *std::move(by_groups) : map_each(transforms, names, base_prefix);
+    Places places;
+    for (auto& entry : mapped) {
+        if (entry.converter) { entry.converter->place = places.place_of(*entry.converter); }
     }
-    for (auto& entry : mapped) { entry.converter = find_converter(transforms, entry.name, base_prefix); }
     if (model_names.empty()) { return mapped; }
-    ModelNames known(model_names, base_prefix, transforms);
-    HashedNames const stored_names(names.begin(), names.end());
+    ModelNames known(model_names, base_prefix, transforms, places);
+    StoredNames stored_names(names, transforms);
     for (std::size_t i = 0; i < mapped.size(); ++i) {
-        if (known.lead(mapped[i]) &&
-            !(model_names.contains(names[i]) && takes_name_of_another(mapped[i], names[i], stored_names, transforms))) {
-            continue;
-        }
+        bool const is_led = known.lead(mapped[i]);
+        if (is_led && !(known.contains(names[i]) && stored_names.has_other(mapped[i], names[i]))) { continue; }
+        if (!mapped[i].converter && mapped[i].name == names[i]) { continue; }
         MappedName stored{names[i], std::nullopt};
         if (known.lead(stored)) { mapped[i] = std::move(stored); }
     }
     return mapped;
-}
-
-std::string key_of(ConverterHit const& hit) {
-    auto key = std::to_string(hit.transform);
-    for (std::string_view const text : {std::string_view(hit.prefix), std::string_view(hit.suffix)}) {
-        key.append(1, '\0').append(text);
-    }
-    for (auto const& group : hit.groups) { key.append(1, '\0').append(group); }
-    return key;
 }
 
 std::string output_name(ConverterHit const& hit, std::string_view target) {

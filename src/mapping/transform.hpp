@@ -43,6 +43,7 @@ struct ConverterHit {
     std::string suffix;
     std::vector<std::string> groups;
     std::string star;           ///< text `*.` took: the expert's number, by rule
+    std::uint32_t place = 0;    ///< the same for all that go into the same outputs, and only for them
 };
 
 /// A stored tensor's name after all renamings, and the converter that takes it, if one does.
@@ -75,9 +76,6 @@ using NameSet = std::set<std::string, std::less<>>;
 /// @param model_names empty: not known.
 std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
                                   std::string_view base_prefix, NameSet const& model_names = {});
-
-/// What all tensors have in common that go into the same outputs of a converter.
-std::string key_of(ConverterHit const& hit);
 
 /// Full name of a converter's output: the hit's prefix and suffix around @p target with its groups put in.
 std::string output_name(ConverterHit const& hit, std::string_view target);

@@ -219,17 +219,12 @@ View slice(View const& view, std::size_t dim, std::int64_t begin, std::int64_t e
     return result;
 }
 
-View concatenate(std::vector<View> parts, std::size_t dim) {
-    View result{parts.front().shape, {}};
-    result.shape[dim] = 0;
-    for (auto& part : parts) {
-        for (auto& region : part.regions) {
-            region.axes[dim].begin += result.shape[dim];
-            result.regions.push_back(std::move(region));
-        }
-        result.shape[dim] += part.shape[dim];
+void append(View& joined, View const& part, std::size_t dim) {
+    for (auto const& region : part.regions) {
+        joined.regions.push_back(region);
+        joined.regions.back().axes[dim].begin += joined.shape[dim];
     }
-    return result;
+    joined.shape[dim] += part.shape[dim];
 }
 
 View unsqueeze(View view, std::size_t dim) {

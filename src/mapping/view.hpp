@@ -54,8 +54,9 @@ View whole(std::uint32_t source, Shape const& shape);
 /// Indices [begin, end) of @p dim.
 View slice(View const& view, std::size_t dim, std::int64_t begin, std::int64_t end);
 
-/// Joined along @p dim; the other extents must agree (checked where expressions are made).
-View concatenate(std::vector<View> parts, std::size_t dim);
+/// Puts @p part behind what @p joined has along @p dim; the other extents must agree (checked where expressions are
+/// made).
+void append(View& joined, View const& part, std::size_t dim);
 
 /// With a dimension of extent 1 put in before @p dim, respectively taken away.
 View unsqueeze(View view, std::size_t dim);

@@ -178,6 +178,40 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
     return block;
 }
 
+namespace {
+
+/// Whether two regions differ in nothing but their tensors and where they begin.
+bool differ_in_place_only(Region const& a, Region const& b) noexcept {
+    return a.dtype == b.dtype && std::ranges::equal(a.axes, b.axes, [](Axis const& x, Axis const& y) {
+               return x.extent == y.extent && std::ranges::equal(x.factors, y.factors);
+           });
+}
+
+}  // namespace
+
+CopyBlock const& Lowering::block(Region const& region) {
+    if (last_ != nullptr && differ_in_place_only(*last_, region)) {
+        move_to(region);
+    } else {
+        block_ = lower(region, shape_, dtype_);
+    }
+    last_ = &region;
+    return block_;
+}
+
+void Lowering::move_to(Region const& region) {
+    std::int64_t target = 0;
+    std::int64_t stride = 1;
+    for (std::size_t dim = shape_.rank(); dim-- > 0; stride *= shape_[dim]) {
+        target += region.axes[dim].begin * stride;
+    }
+    block_.source = to_bytes(region.offset, region.dtype.value_or(dtype_));
+    block_.target = to_bytes(target, dtype_);
+    if (block_.cast.is_move()) { return; }
+    block_.cast.scaling = region.scales.value_or(kUnscaled);
+    block_.cast.first_element = static_cast<std::uint64_t>(region.offset);
+}
+
 CopyBlock swapped(CopyBlock block) {
     std::swap(block.source, block.target);
     for (auto& loop : block.loops) { std::swap(loop.source_stride, loop.target_stride); }

@@ -27,6 +27,24 @@ struct ByteRange {
 /// Example: rows of 6 BF16 elements, columns [3, 6) of 4 rows -> run 6 B, one loop of 4, source stride 12, target 6.
 CopyBlock lower(Region const& region, Shape const& shape, DType dtype);
 
+/// lower() of many regions of one tensor. Where one is like the one before it, only at another place, as experts are,
+/// its block follows from that one's.
+class Lowering {
+   public:
+    Lowering(Shape const& shape, DType dtype) : shape_(shape), dtype_(dtype) {}
+
+    /// @param region must stay until the next call.
+    CopyBlock const& block(Region const& region);
+
+   private:
+    void move_to(Region const& region);
+
+    Shape shape_;
+    DType dtype_;
+    Region const* last_ = nullptr;
+    CopyBlock block_;
+};
+
 /// Appends the parts of @p block whose source bytes lie in @p range; at most two partial ones a loop. The range must
 /// not cut an element that is cast.
 void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts);

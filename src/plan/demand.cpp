@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -66,9 +67,9 @@ std::string_view layer_of(std::string_view name) {
 }
 
 Shape extents_of(Region const& region) {
-    std::vector<std::int64_t> extents;
+    boost::container::small_vector<std::int64_t, Shape::kMaxRank> extents;
     for (auto const& axis : region.axes) { extents.push_back(axis.extent); }
-    return Shape(extents);
+    return Shape(std::span<std::int64_t const>(extents.data(), extents.size()));
 }
 
 /// The stages that hold a parameter, all of them spelt out.
@@ -81,29 +82,10 @@ std::vector<std::int64_t> stages_of(Placement const& placement, Mesh const& mesh
 
 }  // namespace
 
-std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor, Mesh const& mesh,
-                                   std::int64_t rank) {
-    std::vector<SourceBlock> blocks;
-    auto const dtype = parameter.value.dtype;
-    auto const add = [&](View const& part, Shape const& shape) {
-        for (auto const& region : part.regions) {
-            auto block = lower(region, shape, dtype);
-            block.tensor = tensor;
-            blocks.push_back({region.source, std::move(block)});
-        }
-    };
-    if (is_whole(parameter.placement, mesh)) {
-        add(view, view.shape);
-        return blocks;
-    }
-    auto const shape = local_shape(parameter.placement, view.shape, mesh, rank);
-    for (auto const& box : held_boxes(parameter.placement, view.shape, mesh, rank)) { add(part_at(view, box), shape); }
-    return blocks;
-}
-
 Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions const& options)
     : mesh_(options.mesh), parameters_(std::move(parameters.list)), use_of_source_(catalog.tensors().size(), kNoUse) {
     sort_by_priority(PriorityClasses(options.priority));
+    uses_.reserve(catalog.tensors().size());
     for (std::uint32_t tensor = 0; tensor < parameters_.size(); ++tensor) {
         try {
             add_uses(tensor, options.max_gap);
@@ -117,6 +99,9 @@ Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions cons
 void Demand::sort_by_place(Catalog const& catalog) {
     auto const tensors = catalog.tensors();
     std::size_t most = 0;  // parameters that are asked for by turns
+    std::vector<SourceUse> sorted;  // uses are long: each is moved once
+    sorted.reserve(uses_.size());
+    std::vector<std::tuple<std::uint32_t, std::uint64_t, std::ptrdiff_t>> places;  // file, offset, use
     for (auto begin = uses_.begin(); begin != uses_.end();) {
         auto const first = begin->tensors.front();
         auto const layer = layer_of(parameters_[first].name);
@@ -127,17 +112,21 @@ void Demand::sort_by_place(Catalog const& catalog) {
             bool const is_same = tensor == first || (!layer.empty() && priorities_[tensor] == priorities_[first] &&
                                                      layer_of(parameters_[tensor].name) == layer);
             if (!is_same) { break; }
-            wanting.insert(end->tensors.begin(), end->tensors.end());
+            for (auto const wanted : end->tensors) { wanting.insert(wanted); }
         }
-        std::sort(begin, end, [&](SourceUse const& a, SourceUse const& b) {
-            return std::pair(tensors[a.source].file, tensors[a.source].begin) <
-                   std::pair(tensors[b.source].file, tensors[b.source].begin);
-        });
+        places.clear();
+        for (auto use = begin; use != end; ++use) {
+            places.push_back({tensors[use->source].file, tensors[use->source].begin, use - begin});
+        }
+        std::ranges::sort(places);
+        for (auto const& place : places) { sorted.push_back(std::move(begin[std::get<2>(place)])); }
         most = std::max(most, wanting.size());
         begin = end;
     }
+    uses_ = std::move(sorted);
     use_of_source_.clear();
-    cache_limit_ += most;
+    look_of_use_.clear();
+    blocks_.emplace(mesh_, most + 2);
 }
 
 void Demand::sort_by_priority(PriorityClasses const& classes) {
@@ -154,31 +143,41 @@ void Demand::sort_by_priority(PriorityClasses const& classes) {
     parameters_ = std::move(sorted);
 }
 
-SourceUse& Demand::use_of(std::uint32_t source) {
+std::uint32_t Demand::index_of(std::uint32_t source) {
     if (use_of_source_[source] == kNoUse) {
         use_of_source_[source] = static_cast<std::uint32_t>(uses_.size());
         uses_.push_back({.source = source, .tensors = {}, .stages = {}, .needed = {~std::uint64_t{0}, 0}});
     }
-    return uses_[use_of_source_[source]];
+    return use_of_source_[source];
 }
 
 void Demand::add_uses(std::uint32_t tensor, std::uint64_t max_gap) {
     auto const& parameter = parameters_[tensor];
     auto const view = evaluate(parameter.value);
     auto const stages = stages_of(parameter.placement, mesh_);
+    bool const is_uncut = is_whole(parameter.placement, mesh_);
+    std::optional<Shape> last_box;  // experts are all alike
+    double share = 0;
     for (auto const& region : view.regions) {
-        auto& use = use_of(region.source);
+        auto& use = uses_[index_of(region.source)];
         auto const dtype = region.dtype.value_or(parameter.value.dtype);
         auto const bytes = source_bytes(region, static_cast<std::uint64_t>(bits(dtype)));
         if (dtype != parameter.value.dtype) { use.unit_bytes = unit_bytes(dtype); }
         use.needed = {std::min(use.needed.begin, bytes.begin), std::max(use.needed.end, bytes.end)};
-        use.readers_share = std::max(use.readers_share, readers_share(parameter, mesh_, extents_of(region)));
-        use.is_whole_everywhere = use.is_whole_everywhere && is_whole(parameter.placement, mesh_) &&
-                                  (use.stages.empty() || use.stages == stages);
-        std::vector<std::int64_t> all;
-        std::set_union(use.stages.begin(), use.stages.end(), stages.begin(), stages.end(), std::back_inserter(all));
-        use.stages = std::move(all);
-        if (use.tensors.empty() || use.tensors.back() != tensor) { use.tensors.push_back(tensor); }
+        auto const box = extents_of(region);
+        if (last_box != box) { share = readers_share(parameter, mesh_, box); }
+        last_box = box;
+        use.readers_share = std::max(use.readers_share, share);
+        bool const is_new = use.tensors.empty();
+        bool const is_same = is_new || use.stages == stages;
+        use.is_whole_everywhere = use.is_whole_everywhere && is_uncut && is_same;
+        if (is_new) { use.stages = stages; }
+        if (!is_same) {
+            std::vector<std::int64_t> all;
+            std::ranges::set_union(use.stages, stages, std::back_inserter(all));
+            use.stages = std::move(all);
+        }
+        if (is_new || use.tensors.back() != tensor) { use.tensors.push_back(tensor); }
     }
     add_estimates(tensor, view, max_gap);
 }
@@ -187,66 +186,47 @@ void Demand::add_uses(std::uint32_t tensor, std::uint64_t max_gap) {
 /// whoever holds the beginning stands for all.
 void Demand::add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap) {
     auto const& parameter = parameters_[tensor];
-    std::set<std::uint32_t> known;
+    auto const first_look = looks_ + 1;
     auto const look_at = [&](std::int64_t rank) {
-        std::set<std::uint32_t> seen;
+        ++looks_;
         for (auto const& [source, block] : blocks_of(parameter, view, tensor, mesh_, rank)) {
-            if (known.contains(source)) { continue; }
-            seen.insert(source);
-            auto& use = use_of(source);
+            auto const index = index_of(source);
+            auto& look = look_of_use_[index];
+            if (look >= first_look && look != looks_) { continue; }
+            look = looks_;
+            auto& use = uses_[index];
             auto const estimate = estimate_ranges(block, max_gap);
             use.direct.ranges += estimate.ranges;
             use.direct.bytes += estimate.bytes;
             use.used_bytes += block.bytes();
             use.runs += block.runs();
         }
-        known.merge(seen);
     };
+    look_of_use_.resize(uses_.size());
     look_at(0);
     for (auto const& region : view.regions) {
-        if (known.contains(region.source)) { continue; }
+        if (look_of_use_[index_of(region.source)] >= first_look) { continue; }
         std::vector<std::int64_t> corner;
         for (auto const& axis : region.axes) { corner.push_back(axis.begin); }
         look_at(holder_of(parameter.placement, view.shape, mesh_, corner));
     }
 }
 
-Demand::Blocks const& Demand::cached(std::uint32_t tensor, std::int64_t rank) {
-    auto found = std::find_if(cache_.begin(), cache_.end(), [&](auto const& c) { return c.tensor == tensor; });
-    auto const& parameter = parameters_[tensor];
-    if (found == cache_.end()) {
-        if (cache_.size() >= cache_limit_) { cache_.pop_back(); }
-        auto const ranks = static_cast<std::size_t>(mesh_.copy_ranks());
-        found =
-            cache_.insert(cache_.end(), {tensor, evaluate(parameter.value), std::vector<std::optional<Blocks>>(ranks)});
+std::span<CopyBlock const> Demand::blocks_for(SourceUse const& use, std::int64_t rank) {
+    if (use.tensors.size() == 1) { return blocks_of_source(use.tensors.front(), use.source, rank); }
+    several_.clear();
+    for (auto const tensor : use.tensors) {
+        auto const blocks = blocks_of_source(tensor, use.source, rank);
+        several_.insert(several_.end(), blocks.begin(), blocks.end());
     }
-    std::rotate(cache_.begin(), found, found + 1);
-    auto& entry = cache_.front();
-    auto const alike = first_alike(parameter.placement, mesh_, rank);
-    auto& blocks = entry.blocks[static_cast<std::size_t>(alike)];
-    if (!blocks) {
-        blocks = blocks_of(parameter, entry.view, tensor, mesh_, alike);
-        std::sort(blocks->begin(), blocks->end(), [](SourceBlock const& a, SourceBlock const& b) {
-            return std::pair(a.source, a.block.source) < std::pair(b.source, b.block.source);
-        });
-    }
-    return *blocks;
+    std::ranges::stable_sort(several_, {}, &CopyBlock::source);
+    return several_;
 }
 
-std::vector<CopyBlock> Demand::blocks_for(SourceUse const& use, std::int64_t rank) {
-    std::vector<CopyBlock> result;
-    for (auto const tensor : use.tensors) {
-        if (!is_held(parameters_[tensor].placement, mesh_, rank)) { continue; }
-        auto const& blocks = cached(tensor, rank);
-        auto at = std::lower_bound(blocks.begin(), blocks.end(), use.source,
-                                   [](SourceBlock const& b, std::uint32_t source) { return b.source < source; });
-        for (; at != blocks.end() && at->source == use.source; ++at) { result.push_back(at->block); }
-    }
-    if (use.tensors.size() > 1) {
-        std::stable_sort(result.begin(), result.end(),
-                         [](CopyBlock const& a, CopyBlock const& b) { return a.source < b.source; });
-    }
-    return result;
+std::span<CopyBlock const> Demand::blocks_of_source(std::uint32_t tensor, std::uint32_t source, std::int64_t rank) {
+    auto const& parameter = parameters_[tensor];
+    if (!is_held(parameter.placement, mesh_, rank)) { return {}; }
+    return blocks_->of(tensor, parameter, rank).of(source);
 }
 
 }  // namespace shardwise

@@ -12,25 +12,15 @@
 #include <shardwise/plan.hpp>
 
 #include "mapping/parameters.hpp"
-#include "plan/copy_block.hpp"
 #include "plan/priority.hpp"
+#include "plan/source_blocks.hpp"
 
 namespace shardwise {
-
-/// Blocks that fill what a rank holds of a parameter; their sources are stored tensors.
-struct SourceBlock {
-    std::uint32_t source = 0;  ///< index into Catalog::tensors()
-    CopyBlock block;
-};
-
-/// What @p rank of @p mesh holds of a parameter, whatever its stage; blocks are of tensor @p tensor.
-std::vector<SourceBlock> blocks_of(Parameter const& parameter, View const& view, std::uint32_t tensor, Mesh const& mesh,
-                                   std::int64_t rank);
 
 /// One stored tensor that is wanted, and by which parameters.
 struct SourceUse {
     std::uint32_t source = 0;
-    std::vector<std::uint32_t> tensors;   ///< plan order; nearly always one
+    boost::container::small_vector<std::uint32_t, 2> tensors;  ///< plan order; nearly always one
     std::vector<std::int64_t> stages;     ///< pipeline stages that need it, ascending
     ByteRange needed = {};                ///< bytes of the stored tensor that some rank needs, as one range
     bool is_whole_everywhere = true;      ///< every rank of the stages needs all of it
@@ -59,31 +49,28 @@ class Demand {
     /// The priority class of a parameter.
     std::uint32_t priority(std::size_t tensor) const noexcept { return priorities_[tensor]; }
 
-    /// Blocks of stored tensor @p use needed by @p rank, ordered by source offset. What ranks hold alike is worked out
-    /// once, and kept for the parameters of a layer and some more, so asking in the order of uses() is cheap.
-    std::vector<CopyBlock> blocks_for(SourceUse const& use, std::int64_t rank);
+    /// Blocks of stored tensor @p use needed by @p rank, ordered by source offset; they last until more are asked for.
+    /// What ranks hold alike is worked out once, and kept for the parameters of a layer and some more, so asking in the
+    /// order of uses() is cheap.
+    std::span<CopyBlock const> blocks_for(SourceUse const& use, std::int64_t rank);
 
    private:
-    using Blocks = std::vector<SourceBlock>;  ///< ordered by (source, block.source)
-    struct CachedTensor {
-        std::uint32_t tensor = 0;
-        View view;
-        std::vector<std::optional<Blocks>> blocks;  ///< by rank of the first copy
-    };
-    Blocks const& cached(std::uint32_t tensor, std::int64_t rank);
     void sort_by_priority(PriorityClasses const& classes);
     void sort_by_place(Catalog const& catalog);
-    SourceUse& use_of(std::uint32_t source);
+    std::uint32_t index_of(std::uint32_t source);
     void add_uses(std::uint32_t tensor, std::uint64_t max_gap);
     void add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap);
+    std::span<CopyBlock const> blocks_of_source(std::uint32_t tensor, std::uint32_t source, std::int64_t rank);
 
     Mesh mesh_;
     std::vector<Parameter> parameters_;
     std::vector<std::uint32_t> priorities_;  ///< by parameter
     std::vector<SourceUse> uses_;
     std::vector<std::uint32_t> use_of_source_;  ///< by stored tensor, while uses are collected
-    std::vector<CachedTensor> cache_;           ///< most recently used first
-    std::size_t cache_limit_ = 2;
+    std::vector<std::uint64_t> look_of_use_;    ///< by use: the last look at ranks' blocks that counted it
+    std::uint64_t looks_ = 0;
+    std::optional<BlockCache> blocks_;
+    std::vector<CopyBlock> several_;  ///< answer for a stored tensor of several parameters
 };
 
 }  // namespace shardwise

@@ -8,55 +8,54 @@ namespace shardwise {
 namespace {
 
 /// Joins ranges that are not more than @p max_gap apart; @p ranges are ordered by begin.
-std::vector<ByteRange> merged(std::vector<ByteRange> ranges, std::uint64_t max_gap) {
-    std::vector<ByteRange> result;
+void merge(std::vector<ByteRange>& ranges, std::uint64_t max_gap) {
+    auto last = ranges.begin();
     for (auto const& range : ranges) {
-        if (!result.empty() && range.begin <= result.back().end + max_gap) {
-            result.back().end = std::max(result.back().end, range.end);
+        if (range.begin <= last->end + max_gap) {
+            last->end = std::max(last->end, range.end);
         } else {
-            result.push_back(range);
+            *++last = range;
         }
     }
-    return result;
+    if (!ranges.empty()) { ranges.erase(last + 1, ranges.end()); }
 }
 
 }  // namespace
 
 void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> needed) {
-    std::vector<CopyBlock> absolute(needed.begin(), needed.end());
-    std::vector<ByteRange> ranges;
+    absolute_.assign(needed.begin(), needed.end());
+    ranges_.clear();
     std::uint64_t unit = 1;
-    for (auto& block : absolute) {
+    for (auto& block : absolute_) {
         if (!block.cast.is_move()) { unit = unit_bytes(block.cast.from); }
         block.source += stored.begin;
-        source_ranges(block, limits_.max_gap, ranges);
+        source_ranges(block, limits_.max_gap, ranges_);
     }
-    std::sort(ranges.begin(), ranges.end(), [](ByteRange const& a, ByteRange const& b) { return a.begin < b.begin; });
-    ranges = merged(std::move(ranges), limits_.max_gap);
-    auto const way = way_for(stored.file, absolute, ranges);
-    for (auto const& range : ranges) {
+    std::ranges::sort(ranges_, {}, &ByteRange::begin);
+    merge(ranges_, limits_.max_gap);
+    auto const way = way_for(stored.file);
+    for (auto const& range : ranges_) {
         // Cuts fall on aligned file offsets, so that direct I/O reads no page twice, unless they would cut an element.
         for (auto begin = range.begin; begin < range.end;) {
             auto end = std::min(range.end, align_down(begin, kSlotAlignment) + way.request_bytes);
             if (end < range.end) { end -= (end - stored.begin) % unit; }
-            add_range(stored.file, {begin, end}, way, absolute);
+            add_range(stored.file, {begin, end}, way);
             begin = end;
         }
     }
 }
 
-DirectReads::Way DirectReads::way_for(std::uint32_t file, std::span<CopyBlock const> absolute,
-                                      std::span<ByteRange const> ranges) const {
+DirectReads::Way DirectReads::way_for(std::uint32_t file) const {
     bool const is_cached = file < facts_.size() && facts_[file].is_cached();
     if (!is_cached) { return {false, limits_.request_bytes}; }
     std::uint64_t runs = 0;
     bool is_moved = true;
-    for (auto const& block : absolute) {
+    for (auto const& block : absolute_) {
         runs += block.runs();
         is_moved = is_moved && block.cast.is_move();
     }
     std::uint64_t with_gaps = 0;
-    for (auto const& range : ranges) { with_gaps += range.size(); }
+    for (auto const& range : ranges_) { with_gaps += range.size(); }
     bool const is_by_runs = is_moved && runs * kCallBytes <= with_gaps / kRoomCopyShare + kCallBytes;
     if (is_by_runs) { return {true, limits_.request_bytes}; }
     return {false, std::min(limits_.request_bytes, kCachedRequest)};
@@ -71,14 +70,14 @@ bool DirectReads::extend_last(std::uint32_t file, ByteRange range, Way way) {
     return true;
 }
 
-void DirectReads::add_range(std::uint32_t file, ByteRange range, Way way, std::span<CopyBlock const> absolute) {
+void DirectReads::add_range(std::uint32_t file, ByteRange range, Way way) {
     if (!extend_last(file, range, way)) {
         reads.push_back(
             {{file, range.begin, range.size()}, {static_cast<std::uint32_t>(blocks.size()), 0}, way.is_by_runs});
     }
     auto& read = reads.back();
     // Blocks are ordered by source; a block may begin far before the range and still reach into it.
-    for (auto const& block : absolute) {
+    for (auto const& block : absolute_) {
         if (block.source >= range.end) { break; }
         if (block.source + block.source_span() > range.begin) { clip(block, range, blocks); }
     }

@@ -45,12 +45,14 @@ class DirectReads {
         bool is_by_runs;
         std::uint64_t request_bytes;
     };
-    Way way_for(std::uint32_t file, std::span<CopyBlock const> absolute, std::span<ByteRange const> ranges) const;
-    void add_range(std::uint32_t file, ByteRange range, Way way, std::span<CopyBlock const> absolute);
+    Way way_for(std::uint32_t file) const;
+    void add_range(std::uint32_t file, ByteRange range, Way way);
     bool extend_last(std::uint32_t file, ByteRange range, Way way);
 
     ReadLimits limits_;
     std::span<FileFacts const> facts_;
+    std::vector<CopyBlock> absolute_;  ///< of the tensor that is added, sources counted from the file's first byte
+    std::vector<ByteRange> ranges_;    ///< that it is read in
 };
 
 }  // namespace shardwise

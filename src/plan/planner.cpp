@@ -302,6 +302,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     auto reading = choose_reading(plan, catalog, demand, options, budget);
     DirectReads direct(
         limits, plan.device == Device::host ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>());
+    direct.blocks.reserve(static_cast<std::size_t>(std::ranges::count(reading.strategies, Strategy::direct)));
     for (std::size_t i = 0; i < demand.uses().size(); ++i) {
         auto const& use = demand.uses()[i];
         if (reading.strategies[i] == Strategy::direct) {

@@ -44,23 +44,46 @@ void clip_to_slot(std::span<CopyBlock const> blocks, WavePart const& part, ByteR
     }
 }
 
-/// Blocks of pieces by the rank that they come from or go to.
-using PiecesByPeer = std::map<std::uint32_t, std::vector<CopyBlock>>;
-
-std::vector<Delivery> to_deliveries(PiecesByPeer by_peer, std::vector<CopyBlock>& blocks) {
-    std::vector<Delivery> deliveries;
-    for (auto& [peer, own] : by_peer) {
-        if (own.empty()) { continue; }
-        Delivery delivery;
-        delivery.peer = peer;
-        delivery.blocks = {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())};
-        for (auto const& block : own) { delivery.bytes += block.bytes(); }
-        delivery.wire_bytes = delivery.bytes;
-        std::move(own.begin(), own.end(), std::back_inserter(blocks));
-        deliveries.push_back(delivery);
+/// Blocks of pieces by the rank that they come from or go to, wave after wave.
+class PiecesByPeer {
+   public:
+    std::vector<CopyBlock>& of(std::uint32_t peer) {
+        auto const open = std::span(pieces_).first(peers_);
+        auto const found = std::ranges::find(open, peer, &Pieces::peer);
+        if (found != open.end()) { return found->blocks; }
+        if (peers_ == pieces_.size()) { pieces_.emplace_back(); }
+        pieces_[peers_].peer = peer;
+        return pieces_[peers_++].blocks;
     }
-    return deliveries;
-}
+
+    /// What has come together, in order of peers; @p blocks gets the pieces, and the next wave begins.
+    std::vector<Delivery> take(std::vector<CopyBlock>& blocks) {
+        auto const open = std::span(pieces_).first(std::exchange(peers_, 0));
+        std::ranges::sort(open, {}, &Pieces::peer);
+        std::vector<Delivery> deliveries;
+        deliveries.reserve(open.size());
+        for (auto& [peer, own] : open) {
+            if (own.empty()) { continue; }
+            Delivery delivery;
+            delivery.peer = peer;
+            delivery.blocks = {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())};
+            for (auto const& block : own) { delivery.bytes += block.bytes(); }
+            delivery.wire_bytes = delivery.bytes;
+            std::move(own.begin(), own.end(), std::back_inserter(blocks));
+            own.clear();
+            deliveries.push_back(delivery);
+        }
+        return deliveries;
+    }
+
+   private:
+    struct Pieces {
+        std::uint32_t peer = 0;
+        std::vector<CopyBlock> blocks;  ///< keeps its memory from wave to wave
+    };
+    std::vector<Pieces> pieces_;
+    std::size_t peers_ = 0;  ///< of this wave; those behind are memory to be used again
+};
 
 std::vector<StagedRead> reads_of(WaveShape const& wave, std::uint64_t stripe, std::uint64_t request_bytes) {
     std::vector<StagedRead> reads;
@@ -182,8 +205,6 @@ class GroupMember {
     Wave wave(std::size_t number) {
         auto const& shape = group_.shapes[number];
         auto const own_stripe = readers_.stripe(number, plan_.rank);
-        receives_.clear();
-        sends_.clear();
         std::uint64_t wanted_bytes = 0;
         for (auto const& part : shape.parts) {
             add_receives(shape, number, part);
@@ -196,8 +217,8 @@ class GroupMember {
         }
         for (auto const& read : wave.reads) { plan_.totals.over_read_bytes += read.range.size_bytes; }
         plan_.totals.over_read_bytes -= wanted_bytes;
-        wave.receives = to_deliveries(std::move(receives_), plan_.wave_blocks);
-        wave.sends = to_deliveries(std::move(sends_), plan_.wave_blocks);
+        wave.receives = receives_.take(plan_.wave_blocks);
+        wave.sends = sends_.take(plan_.wave_blocks);
         complete(wave, shape, number);
         return wave;
     }
@@ -208,7 +229,7 @@ class GroupMember {
         ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
         for_each_stripe(shape, line, [&](std::uint64_t stripe, ByteRange const& piece) {
             auto const reader = static_cast<std::uint32_t>(readers_.rank(number, stripe));
-            clip_to_slot(own, part, piece, stripe * shape.stripe_bytes, receives_[reader]);
+            clip_to_slot(own, part, piece, stripe * shape.stripe_bytes, receives_.of(reader));
         });
     }
 
@@ -221,7 +242,7 @@ class GroupMember {
         for (auto const leader : leaders_) {
             if (leader == own_leader && plan_.mesh.dp == 1) { continue; }
             clip_to_slot(demand_.blocks_for(demand_.uses()[part.use], leader), part, piece, slot.begin,
-                         sends_[static_cast<std::uint32_t>(leader)]);
+                         sends_.of(static_cast<std::uint32_t>(leader)));
         }
         return piece.size();
     }
@@ -259,7 +280,14 @@ void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wav
         if (!group.shapes.empty()) { plan.seats = static_cast<std::uint32_t>(group.stage_stripes * plan.mesh.pp); }
         if (std::ranges::find(group.stages, plan.mesh.stage(plan.rank)) == group.stages.end()) { continue; }
         GroupMember member(plan, group, demand, request_bytes);
-        for (std::size_t i = 0; i < group.shapes.size(); ++i) { plan.waves[group.first_wave + i] = member.wave(i); }
+        auto const blocks = plan.wave_blocks.size();
+        for (std::size_t i = 0; i < group.shapes.size(); ++i) {
+            plan.waves[group.first_wave + i] = member.wave(i);
+            // Waves are much alike; to grow a long list step by step takes several times its memory.
+            constexpr std::size_t kTried = 256;
+            auto const expected = (plan.wave_blocks.size() - blocks) * group.shapes.size() / kTried;
+            if (i + 1 == kTried) { plan.wave_blocks.reserve(blocks + expected + expected / 2); }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,7 +26,9 @@ class Digest {
         requires std::is_integral_v<T> || std::is_enum_v<T>
     void add(T value) {
         auto const wide = static_cast<std::uint64_t>(value);
-        add(std::as_bytes(std::span(&wide, 1)));
+        if (waiting_bytes_ + sizeof(wide) > waiting_.size()) { flush(); }
+        std::memcpy(waiting_.data() + waiting_bytes_, &wide, sizeof(wide));
+        waiting_bytes_ += sizeof(wide);
     }
 
     /// 32 hexadecimal digits, of what was added so far.

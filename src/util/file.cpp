@@ -50,7 +50,10 @@ std::string read_text(std::string const& path) {
     if (size > kMaxBytes) {
         throw Error(Errc::input, fmt::format("{} has {} B, more than a text file should", path, size));
     }
-    std::string text(size, '\0');
+    constexpr std::size_t kPadding = 64;  // parsers that read whole vectors would copy a text without
+    std::string text;
+    text.reserve(size + kPadding);
+    text.resize(size);
     read_exactly(fd, path, 0, std::as_writable_bytes(std::span(text)));
     return text;
 }

@@ -1,10 +1,10 @@
 #include "util/natural_order.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
-#include <numeric>
-#include <string>
+#include <memory>
 
 namespace shardwise {
 namespace {
@@ -66,34 +66,96 @@ std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
     return at;
 }
 
-void append_number(std::string& key, std::string_view digits) {
-    digits = without_leading_zeros(digits);
-    for (int shift = 24; shift >= 0; shift -= 8) { key += static_cast<char>(digits.size() >> shift & 0xFFU); }
-    key += digits;
+/// Writes keys: texts whose bytes compare as names do. Before each segment stands a mark of its kind; numbers follow
+/// their length; text goes up to a zero, and what follows that is less than what follows a zero of the text itself.
+class KeyWriter {
+   public:
+    /// @param at room for longest_key() bytes.
+    explicit KeyWriter(char* at) noexcept : at_(at) {}
+
+    static std::size_t longest_key(std::string_view name) noexcept {
+        constexpr std::size_t kMostOfSegment = 8;  // marks and length
+        auto const segments = static_cast<std::size_t>(std::ranges::count(name, '.')) + 1;
+        return 2 * name.size() + kMostOfSegment * segments;
+    }
+
+    std::string_view key(std::string_view name) noexcept {
+        auto* const begin = at_;
+        while (!name.empty()) {
+            auto segment = take_segment(name);
+            auto const number = trailing_digits(segment);
+            bool const is_number = !segment.empty() && number.size() == segment.size();
+            put(is_number ? '\1' : '\2');
+            if (!is_number) {
+                segment.remove_suffix(number.size());
+                put_text(segment);
+                put(number.empty() ? '\1' : '\2');
+            }
+            if (!number.empty()) { put_number(number); }
+        }
+        return {begin, at_};
+    }
+
+   private:
+    void put(char c) noexcept { *at_++ = c; }
+
+    void put_number(std::string_view digits) noexcept {
+        constexpr std::size_t kLong = 255;
+        digits = without_leading_zeros(digits);
+        put(static_cast<char>(std::min(digits.size(), kLong)));
+        for (int shift = 24; digits.size() >= kLong && shift >= 0; shift -= 8) {
+            put(static_cast<char>(digits.size() >> shift & 0xFFU));
+        }
+        for (auto const digit : digits) { put(digit); }
+    }
+
+    void put_text(std::string_view text) noexcept {
+        for (auto const c : text) {
+            put(c);
+            if (c == '\0') { put('\xFF'); }
+        }
+        put('\0');
+    }
+
+    char* at_;
+};
+
+/// A name to be sorted, with the key that stands for it.
+struct KeyedName {
+    std::string_view key;
+    std::uint64_t word = 0;  ///< of the key, that is compared now
+    std::uint32_t index = 0;
+};
+
+/// Eight bytes of a key from @p at on as a number that compares as they do. No key goes on with zeros where another one
+/// ends, so zeros may stand for what lies behind the end.
+std::uint64_t word_of(std::string_view key, std::size_t at) noexcept {
+    std::array<char, sizeof(std::uint64_t)> bytes = {};
+    if (at < key.size()) { std::memcpy(bytes.data(), key.data() + at, std::min(bytes.size(), key.size() - at)); }
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data(), sizeof(word));
+    return __builtin_bswap64(word);
 }
 
-/// A text whose bytes compare as the name does: a mark of its kind before each segment, numbers after their length,
-/// text up to a mark that is less than any character.
-std::string key_of(std::string_view name) {
-    std::string key;
-    key.reserve(name.size() + 32);
-    while (!name.empty()) {
-        auto segment = take_segment(name);
-        auto const number = trailing_digits(segment);
-        bool const is_number = !segment.empty() && number.size() == segment.size();
-        key += is_number ? '\1' : '\2';
-        if (!is_number) {
-            segment.remove_suffix(number.size());
-            for (auto const c : segment) {
-                key += c;
-                if (c == '\0') { key += '\xFF'; }
-            }
-            key.append(2, '\0');
-            key += number.empty() ? '\1' : '\2';
-        }
-        if (!number.empty()) { append_number(key, number); }
+/// Sorts names whose keys agree before @p at, word by word: names of a model have most of their characters in common,
+/// and few words tell many of them apart. Keys that are the same end up in the order of @p names.
+void sort_from(std::span<KeyedName> sorted, std::size_t at, std::span<std::string_view const> names) {
+    bool is_through = true;
+    for (auto& name : sorted) {
+        name.word = word_of(name.key, at);
+        is_through = is_through && at >= name.key.size();
     }
-    return key;
+    if (is_through) {
+        std::ranges::sort(sorted, [&](auto const& a, auto const& b) { return names[a.index] < names[b.index]; });
+        return;
+    }
+    std::ranges::sort(sorted, {}, &KeyedName::word);
+    for (std::size_t begin = 0; begin < sorted.size();) {
+        auto end = begin + 1;
+        while (end < sorted.size() && sorted[end].word == sorted[begin].word) { ++end; }
+        if (end - begin > 1) { sort_from(sorted.subspan(begin, end - begin), at + sizeof(std::uint64_t), names); }
+        begin = end;
+    }
 }
 
 std::size_t digit_run(std::string_view text) noexcept {
@@ -119,15 +181,16 @@ bool natural_name_less(std::string_view a, std::string_view b) noexcept {
 }
 
 std::vector<std::uint32_t> natural_order(std::span<std::string_view const> names) {
-    std::vector<std::string> keys;
-    keys.reserve(names.size());
-    for (auto const name : names) { keys.push_back(key_of(name)); }
-    std::vector<std::uint32_t> order(names.size());
-    std::iota(order.begin(), order.end(), 0U);
-    std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
-        int const by_key = keys[a].compare(keys[b]);
-        return by_key != 0 ? by_key < 0 : names[a] < names[b];
-    });
+    std::size_t longest = 0;
+    for (auto const name : names) { longest += KeyWriter::longest_key(name); }
+    auto const keys = std::make_unique_for_overwrite<char[]>(longest);
+    KeyWriter writer(keys.get());
+    std::vector<KeyedName> sorted(names.size());
+    for (std::uint32_t i = 0; i < names.size(); ++i) { sorted[i] = {writer.key(names[i]), 0, i}; }
+    sort_from(sorted, 0, names);
+    std::vector<std::uint32_t> order;
+    order.reserve(names.size());
+    for (auto const& name : sorted) { order.push_back(name.index); }
     return order;
 }
 

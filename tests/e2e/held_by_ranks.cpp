@@ -40,9 +40,9 @@ NaiveTensor held(Parameter const& parameter, std::vector<NaiveTensor> const& con
     auto view = evaluate(parameter.value);
     auto const ranges = held_ranges(parameter.placement, view.shape, mesh, rank);
     for (std::size_t dim = 0; dim < ranges.size(); ++dim) {
-        std::vector<View> parts = {slice(view, dim, 0, 0)};
-        for (auto const& range : ranges[dim]) { parts.push_back(slice(view, dim, range.begin, range.end)); }
-        view = concatenate(std::move(parts), dim);
+        auto joined = slice(view, dim, 0, 0);
+        for (auto const& range : ranges[dim]) { append(joined, slice(view, dim, range.begin, range.end), dim); }
+        view = std::move(joined);
     }
     return read_view(view, contents);
 }

@@ -151,14 +151,14 @@ TEST(FileSet, ARevisionThatWasNotDownloadedIsAnError) {
 }
 
 TEST(FileSet, ComesBackFromItsBinaryForm) {
-    FileSet const files{"/model", "{}", {"/model/a", "/model/b"}, "/model/i", {{"x", 1}, {"", 0}}};
+    FileSet const files{"/model", "{}", {"/model/a", "/model/b"}, "/model/i", {{"x", ""}, {}}};
     auto const bytes = encode(files);
     auto const back = decode_file_set(bytes);
     EXPECT_EQ(back.root, files.root);
     EXPECT_EQ(back.config_json, files.config_json);
     EXPECT_EQ(back.paths, files.paths);
     EXPECT_EQ(back.index_path, files.index_path);
-    EXPECT_EQ(back.owner_of, files.owner_of);
+    EXPECT_EQ(back.listed, files.listed);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
         EXPECT_THAT(error_of([&] { decode_file_set(std::span(bytes).first(size)); }), IsError(Errc::peer, "ends early"))
             << size;

@@ -1,0 +1,63 @@
+/// @file
+/// Names that differ only in the digits of their numbers, so that what rules make of one tells what they make of all.
+///
+/// A checkpoint of many experts has 10^5 names of some dozen kinds. Of each kind two specimens go through the rules,
+/// alike but for every digit of their numbers; where the results differ, digits of the name stand.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace shardwise {
+
+/// The digits of a name's numbers (segments between dots that are all digits), one after the other.
+using NameDigits = std::string;
+
+/// A text into which digits of a name are put.
+class DigitTemplate {
+   public:
+    /// @param texts what was made of the two specimens of a group.
+    /// @throws nothing; none if the texts differ in more than digits of whole numbers.
+    static std::optional<DigitTemplate> from(std::array<std::string_view, 2> texts);
+
+    std::string with(std::string_view digits) const;
+
+   private:
+    struct Hole {
+        std::uint32_t at = 0;    ///< in the text
+        std::uint8_t digit = 0;  ///< which of the name's digits stands there
+    };
+
+    std::string text_;
+    std::vector<Hole> holes_;
+};
+
+/// Whether two texts that were made of specimens differ only inside of segments that are all digits in both.
+bool differ_in_numbers_only(std::string_view a, std::string_view b);
+
+/// Names by their groups.
+class NumberGroups {
+   public:
+    /// None if a name has more digits in its numbers than specimens can tell apart.
+    static std::optional<NumberGroups> of(std::span<std::string const> names);
+
+    /// Two a group, side by side.
+    std::vector<std::string> const& specimens() const noexcept { return specimens_; }
+
+    /// By name.
+    std::uint32_t group(std::size_t name) const noexcept { return groups_[name]; }
+    std::string_view digits(std::size_t name) const noexcept { return digits_[name]; }
+
+   private:
+    std::vector<std::string> specimens_;
+    std::vector<std::uint32_t> groups_;
+    std::vector<NameDigits> digits_;
+};
+
+}  // namespace shardwise
