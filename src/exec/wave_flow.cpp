@@ -33,6 +33,7 @@ WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communi
       slots_(slots),
       messages_(messages),
       has_far_ranks_(has_far_ranks(plan, transport)),
+      fans_(plan.mesh, communicator.layout().node_of),
       log_(log) {
     for (std::uint32_t wave = 0; wave < plan.waves.size(); ++wave) {
         auto const& reads = plan.waves[wave].reads;
@@ -131,7 +132,7 @@ void WaveFlow::start_exchange() {
     if (wave.is_shared && transport_.has_broadcast()) {
         start_broadcasts();
     } else if (has_far_ranks_) {
-        list_ = messages_of(plan_, wave, transport_);
+        list_ = messages_of(plan_, wave, fans_, transport_);
         gather_pieces();
         start_round();
     }

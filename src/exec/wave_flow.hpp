@@ -81,6 +81,7 @@ class WaveFlow {
     std::span<std::byte> slots_;
     std::span<std::byte> messages_;
     bool has_far_ranks_;
+    FanOuts fans_;
     std::vector<std::uint32_t> own_waves_;       ///< those that this rank reads a stripe of
     std::vector<std::uint32_t> stripes_before_;  ///< by wave: stripes of this rank in earlier ones
 

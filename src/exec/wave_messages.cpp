@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <tuple>
 
-#include "plan/fan_out.hpp"
-
 namespace shardwise {
 namespace {
 
@@ -39,22 +37,19 @@ class MessageList {
 
 }  // namespace
 
-std::vector<WaveMessage> messages_of(Plan const& plan, Wave const& wave, Transport const& transport) {
+std::vector<WaveMessage> messages_of(Plan const& plan, Wave const& wave, FanOuts& fans, Transport const& transport) {
     MessageList list(plan, transport);
     auto const own = static_cast<int>(plan.rank);
     std::uint32_t piece = 0;
     for (auto const& receive : wave.receives) {
         auto const root = static_cast<int>(receive.peer);
-        auto const fan =
-            wave.is_shared ? FanOut::to_all(plan.mesh, root) : FanOut::to_replicas(plan.mesh, root, plan.rank);
+        auto const fan = wave.is_shared ? fans.to_all(root) : fans.to_replicas(root, plan.rank);
         // What this rank read itself is among the sends, or is the stripe.
         if (root != own) { list.add(fan, root, piece); }
         ++piece;
     }
-    for (auto const& send : wave.sends) {
-        list.add(FanOut::to_replicas(plan.mesh, plan.rank, send.peer), own, piece++);
-    }
-    if (wave.stripe_bytes > 0) { list.add(FanOut::to_all(plan.mesh, plan.rank), own, piece); }
+    for (auto const& send : wave.sends) { list.add(fans.to_replicas(plan.rank, send.peer), own, piece++); }
+    if (wave.stripe_bytes > 0) { list.add(fans.to_all(plan.rank), own, piece); }
     return list.take();
 }
 

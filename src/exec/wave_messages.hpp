@@ -8,6 +8,7 @@
 #include <shardwise/plan.hpp>
 
 #include "comm/transport.hpp"
+#include "plan/fan_out.hpp"
 
 namespace shardwise {
 
@@ -22,7 +23,7 @@ struct WaveMessage {
 };
 
 /// Those of this rank in @p wave, by round, and between two ranks in the same order on both.
-std::vector<WaveMessage> messages_of(Plan const& plan, Wave const& wave, Transport const& transport);
+std::vector<WaveMessage> messages_of(Plan const& plan, Wave const& wave, FanOuts& fans, Transport const& transport);
 
 /// Whether this rank shares no memory with some other.
 bool has_far_ranks(Plan const& plan, Transport const& transport) noexcept;

@@ -118,26 +118,36 @@ struct Simulation::NodeTraffic {
     explicit NodeTraffic(std::int64_t nodes)
         : sent(static_cast<std::size_t>(nodes)),
           received(sent.size()),
+          passed_on(sent.size()),
           all_sent(sent.size()),
           all_received(sent.size()) {}
 
     void add(std::int64_t from, std::int64_t to, std::uint64_t bytes) {
+        if (from == to) {
+            passed_on[static_cast<std::size_t>(from)] += bytes;
+            return;
+        }
         sent[static_cast<std::size_t>(from)] += bytes;
         received[static_cast<std::size_t>(to)] += bytes;
     }
 
-    /// The most that any node sends or receives; the next round begins.
-    std::uint64_t end_round() {
-        std::uint64_t most = 0;
+    /// Seconds of the node that takes longest; the next round begins.
+    double end_round(MachineProfile const& profile) {
+        double most = 0;
         for (std::size_t node = 0; node < sent.size(); ++node) {
-            most = std::max({most, sent[node], received[node]});
+            auto const copied = static_cast<double>(std::exchange(passed_on[node], 0));
+            auto const crossing = static_cast<double>(std::max(sent[node], received[node]));
+            most = std::max(most,
+                            crossing / profile.network_bytes_per_second + copied / profile.exchange_bytes_per_second);
             all_sent[node] += std::exchange(sent[node], 0);
             all_received[node] += std::exchange(received[node], 0);
         }
         return most;
     }
 
-    std::vector<std::uint64_t> sent, received, all_sent, all_received;
+    std::vector<std::uint64_t> sent, received;
+    std::vector<std::uint64_t> passed_on;  ///< within the node
+    std::vector<std::uint64_t> all_sent, all_received;
 };
 
 void Simulation::add_network(SimulatedLoad& load) const {
@@ -147,6 +157,11 @@ void Simulation::add_network(SimulatedLoad& load) const {
     };
     std::map<std::uint32_t, std::vector<Piece>> by_wave;
     for (auto const& piece : pieces_) { by_wave[piece.wave].push_back(piece); }
+    std::vector<std::uint32_t> nodes;
+    for (std::int64_t rank = 0; rank < load.ranks; ++rank) {
+        nodes.push_back(static_cast<std::uint32_t>(node_of(rank)));
+    }
+    FanOuts fans(mesh_, std::move(nodes));
     NodeTraffic traffic(load.nodes);
     double seconds = 0;
     for (auto& [wave, pieces] : by_wave) {
@@ -154,8 +169,7 @@ void Simulation::add_network(SimulatedLoad& load) const {
         std::map<std::uint32_t, bool> is_broadcast;  // by root: once, whoever told of it
         for (auto const& piece : pieces) {
             if (piece.is_shared && std::exchange(is_broadcast[piece.root], true)) { continue; }
-            auto const fan = piece.is_shared ? FanOut::to_all(mesh_, piece.root)
-                                             : FanOut::to_replicas(mesh_, piece.root, piece.leader);
+            auto const fan = piece.is_shared ? fans.to_all(piece.root) : fans.to_replicas(piece.root, piece.leader);
             auto const count = piece.is_shared ? mesh_.world() : mesh_.dp;
             auto const stride = piece.is_shared ? 1 : mesh_.copy_ranks();
             for (std::int64_t i = 0; i < count; ++i) {
@@ -166,10 +180,8 @@ void Simulation::add_network(SimulatedLoad& load) const {
             }
         }
         for (auto const& [round, messages] : rounds) {
-            for (auto const& message : messages) {
-                if (message.from != message.to) { traffic.add(message.from, message.to, message.bytes); }
-            }
-            seconds += static_cast<double>(traffic.end_round()) / profile_.network_bytes_per_second;
+            for (auto const& message : messages) { traffic.add(message.from, message.to, message.bytes); }
+            seconds += traffic.end_round(profile_);
         }
         seconds += profile_.step_seconds * static_cast<double>(1 + rounds.size());
     }
