@@ -8,6 +8,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
 
 # shardwise_optional(<NAME> <found>): resolves SHARDWISE_WITH_<NAME> to ON or OFF in SHARDWISE_HAS_<NAME>.
 function(shardwise_optional name found)

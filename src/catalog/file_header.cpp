@@ -1,9 +1,13 @@
 #include "catalog/file_header.hpp"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <string_view>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -84,6 +88,31 @@ FileHeader read_file_header(std::string const& path) {
         throw error.while_(path);
     }
     return header;
+}
+
+std::vector<FileHeader> read_file_headers(std::span<std::string const> paths) {
+    constexpr std::size_t kMostThreads = 4;
+    constexpr std::size_t kFilesOfThread = 4;  // a thread for fewer costs more than it saves
+    std::vector<FileHeader> headers(paths.size());
+    std::vector<std::exception_ptr> errors(paths.size());
+    std::atomic<std::size_t> next = 0;
+    auto const work = [&] {
+        for (auto file = next++; file < paths.size(); file = next++) {
+            try {
+                headers[file] = read_file_header(paths[file]);
+            } catch (...) { errors[file] = std::current_exception(); }
+        }
+    };
+    {
+        std::vector<std::jthread> others;
+        auto const threads = std::min(kMostThreads, paths.size() / kFilesOfThread);
+        for (std::size_t i = 1; i < threads; ++i) { others.emplace_back(work); }
+        work();
+    }
+    for (auto const& error : errors) {
+        if (error) { std::rethrow_exception(error); }
+    }
+    return headers;
 }
 
 std::vector<std::byte> encode(FileHeader const& header) {

@@ -22,6 +22,10 @@ struct FileHeader {
 /// @throws Error io; Error input for another format, named by its magic, or a header that breaks a rule.
 FileHeader read_file_header(std::string const& path);
 
+/// Those of many files, by a few threads: on network storage most of a header's time is waiting.
+/// @throws as read_file_header does for the first file that has no good header.
+std::vector<FileHeader> read_file_headers(std::span<std::string const> paths);
+
 /// Binary form for other ranks of the same build.
 std::vector<std::byte> encode(FileHeader const& header);
 FileHeader decode_file_header(std::span<std::byte const> bytes);

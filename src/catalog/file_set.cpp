@@ -262,9 +262,7 @@ Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
 
 Catalog Catalog::open(std::string const& path) {
     auto const files = resolve_file_set(path);
-    std::vector<FileHeader> headers;
-    for (auto const& file : files.paths) { headers.push_back(read_file_header(file)); }
-    return build_catalog(files, std::move(headers));
+    return build_catalog(files, read_file_headers(files.paths));
 }
 
 std::vector<std::byte> encode(FileSet const& files) {

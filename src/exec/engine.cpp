@@ -371,7 +371,7 @@ void Materialization::Engine::fill_report() {
     if (auto const paths = readers_->gds_paths()) {
         report_.notes.push_back(fmt::format("reads of cuFile: {}", to_text(*paths)));
     }
-    if (auto note = binding_note(communicator_.layout().neighbours.size()); !note.empty()) {
+    if (auto note = binding_note(own_cores(), communicator_.layout().neighbours.size()); !note.empty()) {
         report_.notes.push_back(std::move(note));
     }
 }

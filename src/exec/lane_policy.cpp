@@ -5,8 +5,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <sched.h>
-#include <unistd.h>
 
 #include "util/checked.hpp"
 
@@ -17,35 +15,20 @@ constexpr std::size_t kUringDepth = 64;
 constexpr std::uint64_t kBytesOfALane = 16ULL << 20U;
 constexpr std::uint64_t kFileBytesOfALane = 100ULL << 20U;
 
-/// Cores of the affinity mask; 0 if the system does not tell.
-std::size_t allowed_cores() {
-    cpu_set_t mask;
-    CPU_ZERO(&mask);
-    return ::sched_getaffinity(0, sizeof(mask), &mask) == 0 ? static_cast<std::size_t>(CPU_COUNT(&mask)) : 0;
-}
-
-std::size_t online_cores() {
-    return static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-}
-
 }  // namespace
 
-std::size_t usable_cores(std::size_t ranks_on_node) {
-    auto const allowed = allowed_cores();
-    auto const online = online_cores();
-    if (allowed == 0) { return 1; }
-    bool const is_bound = allowed < online;  // the launcher gave this rank a part of the machine of its own
-    return std::max<std::size_t>(1, is_bound ? allowed : online / std::max<std::size_t>(1, ranks_on_node));
+std::size_t usable_cores(CoreCount const& cores, std::size_t ranks_on_node) {
+    bool const is_bound = cores.allowed < cores.node;  // the launcher gave this rank a part of its own
+    return std::max<std::size_t>(1, is_bound ? cores.allowed : cores.node / std::max<std::size_t>(1, ranks_on_node));
 }
 
-std::string binding_note(std::size_t ranks_on_node) {
-    auto const allowed = allowed_cores();
-    auto const share = online_cores() / std::max<std::size_t>(1, ranks_on_node);
-    if (allowed == 0 || allowed >= std::min(share, kMostLanes)) { return {}; }
+std::string binding_note(CoreCount const& cores, std::size_t ranks_on_node) {
+    auto const share = cores.node / std::max<std::size_t>(1, ranks_on_node);
+    if (cores.allowed >= std::min(share, kMostLanes)) { return {}; }
     return fmt::format(
         "ranks are bound to {} core(s) each, the node has {} for each: threads that copy and read share "
         "them (launch/ranks, or --bind-to none of mpirun, gives them more)",
-        allowed, share);
+        cores.allowed, share);
 }
 
 std::size_t file_adaptive_lanes(std::span<std::uint64_t const> file_bytes, std::size_t most) {

@@ -9,16 +9,18 @@
 
 #include <shardwise/materialize.hpp>
 
+#include "exec/core_count.hpp"
+
 namespace shardwise {
 
 inline constexpr std::size_t kMostLanes = 4;  ///< of a rank, unless more are asked for
 
-/// Cores this rank may use: its affinity mask, shared evenly where several ranks of a node have the same one.
-std::size_t usable_cores(std::size_t ranks_on_node);
+/// Cores this rank may use: those it is bound to, or else its share of the job's on the node.
+std::size_t usable_cores(CoreCount const& cores, std::size_t ranks_on_node);
 
 /// What the rank is bound to although its node has cores for more; empty if it is not. Open MPI binds ranks to one core
 /// each where there are two at most.
-std::string binding_note(std::size_t ranks_on_node);
+std::string binding_note(CoreCount const& cores, std::size_t ranks_on_node);
 
 struct LaneChoice {
     std::size_t lanes = 1;

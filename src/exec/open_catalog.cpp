@@ -58,9 +58,13 @@ Catalog Catalog::open(std::string const& path, Context& context) {
     std::vector<FileAnswer> own;
     together(communicator, [&] {
         auto const ranks = static_cast<std::size_t>(communicator.size());
+        std::vector<std::string> paths;
         for (auto file = static_cast<std::size_t>(communicator.rank()); file < files.paths.size(); file += ranks) {
-            own.push_back({file, encode(read_file_header(files.paths[file]))});
+            own.push_back({file, {}});
+            paths.push_back(files.paths[file]);
         }
+        auto const headers = read_file_headers(paths);
+        for (std::size_t i = 0; i < own.size(); ++i) { own[i].bytes = encode(headers[i]); }
     });
     std::vector<FileHeader> headers(files.paths.size());
     exchange_answers(communicator, own, [&](std::uint64_t file, std::span<std::byte const> bytes) {

@@ -137,8 +137,9 @@ struct Simulation::NodeTraffic {
         for (std::size_t node = 0; node < sent.size(); ++node) {
             auto const copied = static_cast<double>(std::exchange(passed_on[node], 0));
             auto const crossing = static_cast<double>(std::max(sent[node], received[node]));
-            most = std::max(most,
-                            crossing / profile.network_bytes_per_second + copied / profile.exchange_bytes_per_second);
+            // A message within a node is one copy; the exchange rate is of two, out and in.
+            auto const copying = copied / profile.exchange_bytes_per_second / 2;
+            most = std::max(most, crossing / profile.network_bytes_per_second + copying);
             all_sent[node] += std::exchange(sent[node], 0);
             all_received[node] += std::exchange(received[node], 0);
         }

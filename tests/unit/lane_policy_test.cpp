@@ -1,6 +1,7 @@
 #include "exec/lane_policy.hpp"
 
 #include <gmock/gmock.h>
+#include <sched.h>
 
 namespace shardwise::test {
 namespace {
@@ -33,6 +34,35 @@ TEST(LanePolicy, ByBytesOneFileUsesAllLanes) {
     EXPECT_EQ(lanes_by_bytes(40'000 * kMB, 4), 4U);
     EXPECT_EQ(lanes_by_bytes(40'000 * kMB, 2), 2U);
     EXPECT_EQ(lanes_by_bytes(40'000 * kMB, 0), 1U);
+}
+
+TEST(LanePolicy, BoundRanksHaveCoresOfTheirOwnOthersShare) {
+    EXPECT_EQ(usable_cores({.allowed = 4, .node = 64}, 8), 4U);
+    EXPECT_EQ(usable_cores({.allowed = 64, .node = 64}, 8), 8U);
+    EXPECT_EQ(usable_cores({.allowed = 2, .node = 2}, 8), 1U);
+    EXPECT_THAT(binding_note({.allowed = 1, .node = 64}, 2), HasSubstr("bound to 1 core(s) each, the node has 32"));
+    EXPECT_EQ(binding_note({.allowed = 4, .node = 64}, 2), "") << "more lanes than these are not used";
+    EXPECT_EQ(binding_note({.allowed = 1, .node = 8}, 8), "");
+}
+
+/// Held against the kernel's own word.
+TEST(Cores, AreThoseThatThisThreadIsAllowedToRunOn) {
+    cpu_set_t before;
+    ASSERT_EQ(::sched_getaffinity(0, sizeof(before), &before), 0);
+    auto const cores = count_cores();
+    EXPECT_GE(cores.allowed, 1U);
+    EXPECT_LE(cores.allowed, cores.node);
+    EXPECT_LE(cores.allowed, static_cast<std::size_t>(CPU_COUNT(&before))) << "a core has one hardware thread or more";
+    int first = 0;
+    while (CPU_ISSET(first, &before) == 0) { ++first; }
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof(one), &one), 0);
+    auto const bound = count_cores();
+    EXPECT_EQ(::sched_setaffinity(0, sizeof(before), &before), 0);
+    EXPECT_EQ(bound.allowed, 1U);
+    EXPECT_EQ(bound.node, cores.node);
 }
 
 TEST(LanePolicy, SaysWhy) {
