@@ -270,8 +270,12 @@ std::optional<MappedGroup> group_of(std::span<MappedName const> specimens) {
 /// at what the numbers are, or put them beside other characters, where a later rule might.
 std::optional<std::vector<MappedName>> map_groups(std::span<Transform const> transforms,
                                                   std::span<std::string const> names, std::string_view base_prefix) {
-    bool const is_fit = std::ranges::all_of(transforms, [](Transform const& transform) {
-        return transform.kind != Transform::Kind::offset_rename && transform.pattern.treats_numbers_alike();
+    auto const has_digit = [](std::string_view text) {
+        return text.find_first_of("0123456789") != std::string_view::npos;
+    };
+    bool const is_fit = !has_digit(base_prefix) && std::ranges::all_of(transforms, [&](Transform const& transform) {
+        return transform.kind != Transform::Kind::offset_rename && !has_digit(transform.scope.value_or("")) &&
+               transform.pattern.treats_numbers_alike();
     });
     if (!is_fit) { return std::nullopt; }
     auto const groups = NumberGroups::of(names);

@@ -125,6 +125,13 @@ TEST(NumberGroups, NamesBecomeWhatTheyBecomeAloneByTheRulesOfEveryArchitecture) 
     EXPECT_GT(changed, 1000U);
 }
 
+TEST(NumberGroups, AScopeMayBeOneLayer) {
+    auto const rules = parse_architecture(R"j({"family": "t", "model_types": [], "plans": {}, "transforms": [
+        {"rename": "a", "to": "b", "scope": "layers.3"}]})j", "t.json");
+    auto const mapped = map_names(rules.transforms, {"layers.2.a", "layers.3.a", "layers.0.a"}, "model");
+    EXPECT_THAT(told(mapped), ElementsAre("layers.2.a", "layers.3.b", "layers.0.a"));
+}
+
 TEST(NumberGroups, ARuleThatPutsANumberBesideTextMayBeFollowedByOneThatLooksAtIt) {
     auto const rules = parse_architecture(R"j({"family": "t", "model_types": [], "plans": {}, "transforms": [
         {"rename": "layers\\.", "to": "layer"}, {"rename": "layer3", "to": "third"}]})j",
