@@ -7,6 +7,7 @@
 #include <exception>
 #include <filesystem>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include <fmt/format.h>
@@ -106,7 +107,9 @@ std::vector<FileHeader> read_file_headers(std::span<std::string const> paths) {
     {
         std::vector<std::jthread> others;
         auto const threads = std::min(kMostThreads, paths.size() / kFilesOfThread);
-        for (std::size_t i = 1; i < threads; ++i) { others.emplace_back(work); }
+        try {
+            for (std::size_t i = 1; i < threads; ++i) { others.emplace_back(work); }
+        } catch (std::system_error const&) {}  // no more threads are to be had: this one does what is left
         work();
     }
     for (auto const& error : errors) {

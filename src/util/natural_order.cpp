@@ -137,17 +137,22 @@ std::uint64_t word_of(std::string_view key, std::size_t at) noexcept {
     return __builtin_bswap64(word);
 }
 
+/// Takes up the words of all keys at @p at. True if not all of them are the same.
+bool take_words(std::span<KeyedName> names, std::size_t at) noexcept {
+    for (auto& name : names) { name.word = word_of(name.key, at); }
+    return std::ranges::any_of(names, [&](KeyedName const& name) { return name.word != names.front().word; });
+}
+
 /// Sorts names whose keys agree before @p at, word by word: names of a model have most of their characters in common,
 /// and few words tell many of them apart. Keys that are the same end up in the order of @p names.
 void sort_from(std::span<KeyedName> sorted, std::size_t at, std::span<std::string_view const> names) {
-    bool is_through = true;
-    for (auto& name : sorted) {
-        name.word = word_of(name.key, at);
-        is_through = is_through && at >= name.key.size();
-    }
-    if (is_through) {
-        std::ranges::sort(sorted, [&](auto const& a, auto const& b) { return names[a.index] < names[b.index]; });
-        return;
+    while (!take_words(sorted, at)) {
+        bool const is_through = std::ranges::all_of(sorted, [&](auto const& name) { return at >= name.key.size(); });
+        if (is_through) {
+            std::ranges::sort(sorted, [&](auto const& a, auto const& b) { return names[a.index] < names[b.index]; });
+            return;
+        }
+        at += sizeof(std::uint64_t);
     }
     std::ranges::sort(sorted, {}, &KeyedName::word);
     for (std::size_t begin = 0; begin < sorted.size();) {
@@ -187,7 +192,7 @@ std::vector<std::uint32_t> natural_order(std::span<std::string_view const> names
     KeyWriter writer(keys.get());
     std::vector<KeyedName> sorted(names.size());
     for (std::uint32_t i = 0; i < names.size(); ++i) { sorted[i] = {writer.key(names[i]), 0, i}; }
-    sort_from(sorted, 0, names);
+    if (!sorted.empty()) { sort_from(sorted, 0, names); }
     std::vector<std::uint32_t> order;
     order.reserve(names.size());
     for (auto const& name : sorted) { order.push_back(name.index); }

@@ -62,6 +62,32 @@ TEST(CopyBlock, BytesAndSpanAreWhatItsRunsCover) {
     }
 }
 
+/// Experts are lowered from one another; each must come out as it does alone.
+TEST(Lower, RegionsAfterOneAnotherAreAsEachAlone) {
+    std::mt19937 random(11);
+    TensorRecord record;
+    record.shape = {6, 8};
+    std::size_t compared = 0;
+    for (int i = 0; i < 300; ++i) {
+        record.dtype = i % 2 == 0 ? DType::bf16 : DType::f8_e4m3;
+        std::vector<Expression> experts;
+        for (std::uint32_t expert = 0; expert < 4; ++expert) {
+            auto leaf = stored(expert, record);
+            if (i % 3 == 0) { leaf = cast_of(std::move(leaf), DType::f32); }
+            experts.push_back(expert == 2 && i % 5 == 0 ? transpose_of(transpose_of(std::move(leaf), 0, 1), 0, 1)
+                                                        : interleave_of(std::move(leaf), i % 2, 1, i % 7 == 0));
+        }
+        auto const value = stack_of(std::move(experts), pick(random, 0, 2));
+        auto const view = slice(evaluate(value), pick(random, 0, 2), 1, 3);
+        Lowering lowering(view.shape, value.dtype);
+        for (auto const& region : view.regions) {
+            ASSERT_EQ(lowering.block(region), lower(region, view.shape, value.dtype)) << "case " << i;
+            ++compared;
+        }
+    }
+    EXPECT_GT(compared, 1000U);
+}
+
 TEST(Lower, CountsInBytesOfTheType) {
     Region region;
     region.offset = 3;

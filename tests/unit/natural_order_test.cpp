@@ -10,6 +10,8 @@
 namespace shardwise::test {
 namespace {
 
+using ::testing::ElementsAre;
+
 using Less = bool (*)(std::string_view, std::string_view) noexcept;
 
 struct OrderCase {
@@ -91,6 +93,12 @@ TEST(NaturalOrder, ManyNamesComeInTheOrderOfOneByOne) {
     for (auto const index : natural_order(views)) { sorted.push_back(names[index]); }
     std::sort(names.begin(), names.end(), natural_name_less);
     EXPECT_EQ(sorted, names);
+}
+
+TEST(NaturalOrder, NamesMayHaveMegabytesInCommon) {
+    std::string const start(4U << 20U, 'a');
+    std::vector<std::string> const names = {start + ".10", start + ".9", start};
+    EXPECT_THAT(natural_order(std::vector<std::string_view>(names.begin(), names.end())), ElementsAre(2U, 1U, 0U));
 }
 
 }  // namespace

@@ -72,5 +72,25 @@ TEST(View, AnyChainEqualsWholeTensors) {
     EXPECT_GT(interesting, 5000);
 }
 
+/// Experts: chains that are alike but for their tensors, and one among them that is not.
+TEST(View, JoinedChainsEqualWholeTensors) {
+    std::vector<NaiveTensor> contents;
+    std::vector<Expression> inputs;
+    TensorRecord record;
+    record.shape = {4, 6};
+    for (std::uint32_t i = 0; i < 6; ++i) {
+        contents.push_back(counting(record.shape, 100 * i));
+        auto chain = slice_of(transpose_of(stored(i, record), 0, 1), 0, i == 4 ? 1 : 2, i == 4 ? 5 : 6);
+        inputs.push_back(i == 2 ? std::move(chain) : interleave_of(std::move(chain), 1, 2, false));
+    }
+    for (std::size_t dim = 0; dim < 3; ++dim) {
+        std::vector<Expression> joined = {stack_of(inputs, dim)};
+        if (dim < 2) { joined.push_back(concatenation_of(inputs, dim)); }
+        for (auto const& expression : joined) {
+            EXPECT_EQ(read_view(evaluate(expression), contents), naive(expression, contents)) << "dimension " << dim;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace shardwise::test
