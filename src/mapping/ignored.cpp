@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "util/digits.hpp"
+
 namespace shardwise {
 namespace {
 
@@ -27,7 +29,7 @@ bool names_a_layer(std::string_view pattern) {
     for (auto at = pattern.find(kLayers); at != std::string_view::npos; at = pattern.find(kLayers, at + 1)) {
         auto rest = pattern.substr(at + kLayers.size());
         if (rest.starts_with('\\')) { rest.remove_prefix(1); }
-        if (rest.size() > 1 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9') { return true; }
+        if (rest.size() > 1 && rest[0] == '.' && is_digit(rest[1])) { return true; }
     }
     return false;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "util/digits.hpp"
 #include "util/name_hash.hpp"
 
 namespace shardwise {
@@ -9,10 +10,6 @@ namespace {
 
 /// The digits of the two specimens. Each has another digit at every place, so that what became of it is found again.
 constexpr std::array<std::string_view, 2> kDigits = {"0123456789", "1234567890"};
-
-bool is_digit(char c) noexcept {
-    return c >= '0' && c <= '9';
-}
 
 /// Calls @p visit(begin, end) for every segment between dots of @p name that is all digits.
 template <class Visit>

@@ -8,6 +8,7 @@
 #include <shardwise/error.hpp>
 
 #include "mapping/number_groups.hpp"
+#include "util/digits.hpp"
 #include "util/name_hash.hpp"
 
 namespace shardwise {
@@ -270,9 +271,6 @@ std::optional<MappedGroup> group_of(std::span<MappedName const> specimens) {
 /// at what the numbers are, or put them beside other characters, where a later rule might.
 std::optional<std::vector<MappedName>> map_groups(std::span<Transform const> transforms,
                                                   std::span<std::string const> names, std::string_view base_prefix) {
-    auto const has_digit = [](std::string_view text) {
-        return text.find_first_of("0123456789") != std::string_view::npos;
-    };
     bool const is_fit = !has_digit(base_prefix) && std::ranges::all_of(transforms, [&](Transform const& transform) {
         return transform.kind != Transform::Kind::offset_rename && !has_digit(transform.scope.value_or("")) &&
                transform.pattern.treats_numbers_alike();

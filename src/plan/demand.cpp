@@ -11,6 +11,7 @@
 
 #include "mapping/tiling.hpp"
 #include "util/checked.hpp"
+#include "util/digits.hpp"
 
 namespace shardwise {
 namespace {
@@ -58,9 +59,7 @@ std::string_view layer_of(std::string_view name) {
     for (std::size_t begin = 0; begin < name.size();) {
         auto const end = std::min(name.find('.', begin), name.size());
         auto const segment = name.substr(begin, end - begin);
-        if (!segment.empty() && segment.find_first_not_of("0123456789") == std::string_view::npos) {
-            return name.substr(0, end);
-        }
+        if (!segment.empty() && std::ranges::all_of(segment, is_digit)) { return name.substr(0, end); }
         begin = end + 1;
     }
     return {};

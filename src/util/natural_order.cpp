@@ -6,10 +6,10 @@
 #include <cstring>
 #include <memory>
 
+#include "util/digits.hpp"
+
 namespace shardwise {
 namespace {
-
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 std::string_view without_leading_zeros(std::string_view digits) noexcept {
     return digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
