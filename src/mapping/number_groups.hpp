@@ -11,7 +11,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace shardwise {
@@ -23,7 +22,7 @@ using NameDigits = std::string;
 class DigitTemplate {
    public:
     /// @param texts what was made of the two specimens of a group.
-    /// @throws nothing; none if the texts differ in more than digits of whole numbers.
+    /// None if the texts differ in more than what digits of the specimens became.
     static std::optional<DigitTemplate> from(std::array<std::string_view, 2> texts);
 
     std::string with(std::string_view digits) const;

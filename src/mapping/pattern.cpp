@@ -94,6 +94,7 @@ UniqueHandle<CodeTraits> compile(std::string const& regex, std::string_view show
 bool is_letter(char c) noexcept {
     return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_';
 }
+
 /// Of a class such as [0-9a-z_], from behind its bracket: whether it holds all digits or none; @p at goes to its end.
 bool holds_digits_alike(std::string_view source, std::size_t& at) {
     constexpr std::array<std::string_view, 3> kRanges = {"0-9", "a-z", "A-Z"};

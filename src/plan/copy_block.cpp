@@ -18,12 +18,19 @@ struct ElementLoop {
 
 using ElementLoops = boost::container::small_vector<ElementLoop, 4>;
 
-ElementLoops element_loops(Region const& region, Shape const& shape, std::int64_t& target) {
+/// Number of the region's first element in a row-major tensor of shape @p shape.
+std::int64_t first_target(Region const& region, Shape const& shape) {
+    std::int64_t target = 0;
+    std::int64_t stride = 1;
+    for (std::size_t dim = shape.rank(); dim-- > 0; stride *= shape[dim]) { target += region.axes[dim].begin * stride; }
+    return target;
+}
+
+ElementLoops element_loops(Region const& region, Shape const& shape) {
     ElementLoops loops;
     std::int64_t stride = 1;
     for (std::size_t dim = shape.rank(); dim-- > 0; stride *= shape[dim]) {
         auto const& axis = region.axes[dim];
-        target += axis.begin * stride;
         std::int64_t factor_stride = stride;
         for (auto factor = axis.factors.rbegin(); factor != axis.factors.rend(); ++factor) {
             if (factor->extent > 1) { loops.push_back({factor->extent, factor->stride, factor_stride}); }
@@ -152,8 +159,7 @@ std::uint64_t CopyBlock::source_span() const noexcept {
 }
 
 CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
-    std::int64_t target = 0;
-    auto loops = joined(element_loops(region, shape, target));
+    auto loops = joined(element_loops(region, shape));
     std::int64_t run = 1;
     std::int64_t step = 1;
     auto const source_type = region.dtype.value_or(dtype);
@@ -165,7 +171,7 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
     }
     CopyBlock block;
     block.source = to_bytes(region.offset, source_type);
-    block.target = to_bytes(target, dtype);
+    block.target = to_bytes(first_target(region, shape), dtype);
     block.run_bytes = to_bytes(run, source_type);
     for (auto const& loop : loops) {
         block.loops.push_back({static_cast<std::uint64_t>(loop.extent), to_bytes(loop.source_stride, source_type),
@@ -200,13 +206,8 @@ CopyBlock const& Lowering::block(Region const& region) {
 }
 
 void Lowering::move_to(Region const& region) {
-    std::int64_t target = 0;
-    std::int64_t stride = 1;
-    for (std::size_t dim = shape_.rank(); dim-- > 0; stride *= shape_[dim]) {
-        target += region.axes[dim].begin * stride;
-    }
     block_.source = to_bytes(region.offset, region.dtype.value_or(dtype_));
-    block_.target = to_bytes(target, dtype_);
+    block_.target = to_bytes(first_target(region, shape_), dtype_);
     if (block_.cast.is_move()) { return; }
     block_.cast.scaling = region.scales.value_or(kUnscaled);
     block_.cast.first_element = static_cast<std::uint64_t>(region.offset);
