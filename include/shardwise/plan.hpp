@@ -189,6 +189,7 @@ struct FileFacts {
     bool is_memory = false;       ///< tmpfs or ramfs: its pages are the storage
     bool allows_direct = false;   ///< opened with O_DIRECT, and an aligned read came back
     std::string file_system;      ///< "ext4", "nfs", ...
+    bool is_network = false;      ///< servers of a network hold it
 
     /// Cached enough to be read from the page cache.
     bool is_cached() const noexcept { return is_memory || cached_fraction >= 0.9; }
@@ -232,9 +233,12 @@ struct Plan {
     std::vector<CopyBlock> wave_blocks;
     std::vector<Scaling> scalings;    ///< read before anything else
     std::uint32_t slot_count = 0;     ///< waves that may be exchanged or are about to; stripes that a rank reads ahead
+    std::uint32_t exchanges_at_once = 1;  ///< waves under exchange at the same time, where the transport can
     std::uint64_t slot_bytes = 0;     ///< of one rank's slot, and of one seat in an outbox
     std::uint32_t seats = 0;          ///< ranks that read in one wave at most
     std::uint64_t request_bytes = 0;  ///< no read is longer
+    std::uint32_t files_at_once = 1;  ///< that the ranks' reads are dealt over
+    std::string files_at_once_reason;
     std::uint32_t direct_buffers = 0;       ///< for direct reads, so many under way
     std::uint64_t direct_buffer_bytes = 0;  ///< of each, whole pages
     std::uint64_t descriptor_bytes = 0;  ///< with a GPU: memory for what each of its two streams is told to do
@@ -260,6 +264,7 @@ struct PlanOptions {
     std::vector<std::string> priority;
     StrategyChoice strategy = StrategyChoice::automatic;
     MachineProfile profile;      ///< that automatic goes by
+    std::uint32_t files_at_once = 0;  ///< to deal reads over; 0: as file systems and profile suggest
     std::optional<DType> dtype;  ///< floating-point type of parameters that do not keep theirs; as stored if none
     bool dequantizes = false;    ///< quantized tensors are held as the numbers they stand for
     /// Bound of a rank's memory beside its tensors; with a GPU, of the host's and of the GPU's each

@@ -149,6 +149,8 @@ Plan LoadRun::make_own_plan(Catalog const& catalog, Lap& lap, std::vector<FileFa
     facts.tensors = plan.tensors.size() + plan.elsewhere.size();
     facts.differences = plan.differences;
     facts.strategy_bytes = plan.strategy_bytes;
+    facts.files_at_once = plan.files_at_once;
+    facts.files_at_once_reason = plan.files_at_once_reason;
     facts.needed_once_bytes = plan.strategy_bytes.direct + plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;
     stats.needed_bytes = plan.totals.needed_bytes;
     stats.plan_seconds = lap.take("plan");

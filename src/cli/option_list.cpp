@@ -68,6 +68,9 @@ po::options_description reading_options() {
          "cost, tensor by tensor")
         ("profile", text_of("NAME|FILE", "nvme"),
          "what --strategy auto takes the machine for: nvme, parallel-fs, cached, or a file that calibrate wrote")
+        ("files-at-once", text_of("auto|N", "auto"),
+         "deal the reads of a job over so many files, by turns, where servers of a network keep files apart; layers "
+         "are whole later then; auto: 16 on network file systems, else 1: layer after layer")
         ("staging", text_of("SIZE", "256MiB"),
          "most memory of a rank beside its tensors; with --device cuda, of the host's and of the GPU's each")
         ("device", text_of("auto|host|cuda", "auto"),

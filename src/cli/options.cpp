@@ -181,6 +181,17 @@ std::int64_t at_least_one(po::variables_map const& values, char const* option) {
     return number;
 }
 
+/// A number from 1 up that stands in place of @p words.
+template <class Number>
+Number read_count(std::string_view option, std::string const& text, std::string_view words) {
+    Number number = 0;
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc{} || end != text.data() + text.size() || number == 0) {
+        refuse(fmt::format("--{} {}: expected {}, or a number from 1 up", option, text, words));
+    }
+    return number;
+}
+
 void read_plan_values(Options& options, po::variables_map const& values) {
     options.architecture = text(values, "arch");
     options.rules = texts(values, "rules");
@@ -219,6 +230,9 @@ void read_plan_values(Options& options, po::variables_map const& values) {
                                             {"direct", StrategyChoice::direct},
                                             {"cooperative", StrategyChoice::cooperative}});
     plan.profile = load_profile(text(values, "profile"));
+    if (auto const word = text(values, "files-at-once"); word != "auto") {
+        plan.files_at_once = read_count<std::uint32_t>("files-at-once", word, "auto");
+    }
     try {
         plan.staging_bytes = parse_size(text(values, "staging"));
     } catch (Error const& error) { throw error.while_("--staging"); }
@@ -230,10 +244,7 @@ void read_lanes(Options& options, std::string const& word) {
         options.lane_policy = LanePolicy::file_adaptive;
         return;
     }
-    auto const [end, error] = std::from_chars(word.data(), word.data() + word.size(), options.lanes);
-    if (error != std::errc{} || end != word.data() + word.size() || options.lanes == 0) {
-        refuse(fmt::format("--lanes {}: expected auto, file-adaptive, or a number from 1 up", word));
-    }
+    options.lanes = read_count<std::size_t>("lanes", word, "auto, file-adaptive");
 }
 
 /// One handle stands for all tensors of a rank, in the memory of its GPU.

@@ -12,14 +12,16 @@
 namespace shardwise {
 namespace {
 
-constexpr int kDataTag = 2;
+constexpr int kFirstTag = 2;  ///< of the first channel; the next ones follow
+constexpr std::uint32_t kChannels = 2;
 /// Counts are int, and pieces pipeline better than one long message
 constexpr std::size_t kPieceBytes = 256ULL << 20U;
 
 /// An MPI message under way; the last piece of a long one carries the id.
 struct Message {
     MPI_Request request = MPI_REQUEST_NULL;
-    std::optional<std::uint64_t> received_id;
+    std::uint32_t channel = 0;
+    std::optional<std::uint64_t> received_id = {};
 };
 
 class MpiTransport final : public Transport {
@@ -49,22 +51,26 @@ class MpiTransport final : public Transport {
         if (window_) { window_->synchronize(); }
     }
 
-    void send(int rank, std::span<std::byte const> bytes) override {
+    std::uint32_t channels() const noexcept override { return kChannels; }
+
+    void send(Peer to, std::span<std::byte const> bytes) override {
         for (auto piece = take_piece(bytes); !piece.empty(); piece = take_piece(bytes)) {
-            Message message;
-            check_mpi(MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag, comm_.get(),
-                                &message.request),
+            Message message = {.channel = to.channel};
+            check_mpi(MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, to.rank, tag_of(to),
+                                comm_.get(), &message.request),
                       "send");
             under_way_.push_back(message);
         }
     }
 
-    void receive(int rank, std::span<std::byte> into, std::uint64_t id) override {
-        if (into.empty()) { under_way_.push_back({MPI_REQUEST_NULL, id}); }  // nothing is sent, and nothing to wait for
+    void receive(Peer from, std::span<std::byte> into, std::uint64_t id) override {
+        if (into.empty()) {
+            under_way_.push_back({MPI_REQUEST_NULL, from.channel, id});
+        }  // nothing is sent, and nothing to wait for
         for (auto piece = take_piece(into); !piece.empty(); piece = take_piece(into)) {
-            Message message;
-            check_mpi(MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, kDataTag, comm_.get(),
-                                &message.request),
+            Message message = {.channel = from.channel};
+            check_mpi(MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, from.rank, tag_of(from),
+                                comm_.get(), &message.request),
                       "receive");
             if (into.empty()) { message.received_id = id; }
             under_way_.push_back(message);
@@ -82,9 +88,15 @@ class MpiTransport final : public Transport {
 
     bool is_idle() const noexcept override { return under_way_.empty(); }
 
+    bool is_idle_on(std::uint32_t channel) const noexcept override {
+        return std::ranges::find(under_way_, channel, &Message::channel) == under_way_.end();
+    }
+
     std::uint64_t staging_bytes() const noexcept override { return window_ ? spec_.total_bytes() : 0; }
 
    private:
+    static int tag_of(Peer peer) noexcept { return kFirstTag + static_cast<int>(peer.channel); }
+
     template <class Bytes>
     static Bytes take_piece(Bytes& rest) {
         auto const piece = rest.first(std::min(rest.size(), kPieceBytes));

@@ -120,12 +120,12 @@ class NcclTransport final : public Transport {
     std::span<std::byte> outbox(std::uint32_t, std::uint32_t) noexcept override { return {}; }
     void synchronize() override {}
 
-    void send(int rank, std::span<std::byte const> bytes) override {
-        if (!bytes.empty()) { sends_.push_back({rank, bytes}); }
+    void send(Peer to, std::span<std::byte const> bytes) override {
+        if (!bytes.empty()) { sends_.push_back({to.rank, bytes}); }
     }
 
-    void receive(int rank, std::span<std::byte> into, std::uint64_t id) override {
-        receives_.push_back({rank, into, id});
+    void receive(Peer from, std::span<std::byte> into, std::uint64_t id) override {
+        receives_.push_back({from.rank, into, id});
     }
 
     bool has_broadcast() const noexcept override { return true; }

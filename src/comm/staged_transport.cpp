@@ -25,13 +25,13 @@ class StagedTransport final : public Transport {
     std::span<std::byte> outbox(std::uint32_t, std::uint32_t) noexcept override { return {}; }
     void synchronize() override {}
 
-    void send(int rank, std::span<std::byte const> bytes) override {
-        if (!bytes.empty()) { outgoing_.push_back({rank, bytes, {}, 0}); }
+    void send(Peer to, std::span<std::byte const> bytes) override {
+        if (!bytes.empty()) { outgoing_.push_back({to, bytes, {}, 0}); }
     }
 
-    void receive(int rank, std::span<std::byte> into, std::uint64_t id) override {
+    void receive(Peer from, std::span<std::byte> into, std::uint64_t id) override {
         auto const room = take(into.size());
-        inner_->receive(rank, room, incoming_.size());
+        inner_->receive(from, room, incoming_.size());
         incoming_.push_back({id, into, room});
     }
 
@@ -52,7 +52,7 @@ class StagedTransport final : public Transport {
     void poll(std::vector<std::uint64_t>& received) override {
         std::erase_if(outgoing_, [&](Outgoing const& message) {
             if (message.room.empty() || !down_.has_passed(message.mark)) { return false; }
-            inner_->send(message.rank, message.room);
+            inner_->send(message.to, message.room);
             return true;
         });
         inner_->start();
@@ -80,7 +80,7 @@ class StagedTransport final : public Transport {
 
    private:
     struct Outgoing {
-        int rank;
+        Peer to;
         std::span<std::byte const> source;
         std::span<std::byte> room;  ///< empty: not under way yet
         std::uint64_t mark;         ///< of down_

@@ -15,6 +15,12 @@
 
 namespace shardwise {
 
+/// Whom a message goes to or comes from, and on which channel.
+struct Peer {
+    int rank = 0;
+    std::uint32_t channel = 0;
+};
+
 /// Shared memory and messages. Used from one thread.
 ///
 /// A rank puts what it has read into its seat of an outbox, where ranks that share memory with it take what they need;
@@ -36,9 +42,13 @@ class Transport {
     /// Makes outboxes that were filled visible. Called on both sides of the agreement that all have filled theirs.
     virtual void synchronize() = 0;
 
-    /// Queues a message; memory stays in use until is_idle(). Messages between two ranks arrive in the order sent.
-    virtual void send(int rank, std::span<std::byte const> bytes) = 0;
-    virtual void receive(int rank, std::span<std::byte> into, std::uint64_t id) = 0;
+    /// Messages of different channels never meet; each keeps the order of its own.
+    virtual std::uint32_t channels() const noexcept { return 1; }
+
+    /// Queues a message; memory stays in use until the channel is idle. Messages between two ranks arrive in the order
+    /// sent.
+    virtual void send(Peer to, std::span<std::byte const> bytes) = 0;
+    virtual void receive(Peer from, std::span<std::byte> into, std::uint64_t id) = 0;
 
     /// Whether one call brings bytes from one rank to all others.
     virtual bool has_broadcast() const noexcept { return false; }
@@ -55,6 +65,9 @@ class Transport {
 
     /// True when every message that was queued has gone out or come in.
     virtual bool is_idle() const noexcept = 0;
+
+    /// The same of one channel.
+    virtual bool is_idle_on(std::uint32_t) const noexcept { return is_idle(); }
 
     /// Gives up what is under way, without the other ranks: some may be gone. Nothing else is called after it.
     virtual void abort() noexcept {}

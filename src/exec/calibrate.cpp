@@ -263,8 +263,8 @@ class Calibration {
         auto const seconds = timed([&] {
             std::vector<std::uint64_t> received;
             for (std::size_t i = 0; i < kStripes; ++i) {
-                transport->receive(from, in.bytes(), i);
-                transport->send(to, out.bytes());
+                transport->receive({from}, in.bytes(), i);
+                transport->send({to}, out.bytes());
                 transport->start();
                 for (bool is_first = true; !transport->is_idle(); is_first = false) {
                     transport->poll(received);

@@ -92,7 +92,8 @@ void Materialization::Engine::make_parts(ReaderHook const& hook) {
     auto const slot_bytes = plan_.slot_count * plan_.slot_bytes;
     auto const buffer_bytes = plan_.direct.empty() ? 0 : plan_.direct_buffers * plan_.direct_buffer_bytes;
     staging_ = backend_->allocate_staging(slot_bytes + buffer_bytes);
-    messages_ = backend_->allocate_staging(has_far_ranks(plan_, *transport_) ? message_bytes(plan_) : 0);
+    auto const message_room = exchanges_at_once(plan_, *transport_) * message_bytes(plan_);
+    messages_ = backend_->allocate_staging(has_far_ranks(plan_, *transport_) ? message_room : 0);
     placer_ = backend_->make_placer(plan_, store_->spans, scales_.scalings(), options_, report_.lanes_reason);
     readers_ = backend_->make_readers(plan_, options_, staging_);
     if (hook) { hook(*readers_); }

@@ -82,7 +82,7 @@ class Materialization::Engine {
     // reads, which land in staging memory.
     std::unique_ptr<LoadBackend> backend_;
     Memory staging_;   ///< slots of the waves, then buffers of direct reads
-    Memory messages_;  ///< packed pieces of one wave
+    Memory messages_;  ///< packed pieces of the waves under exchange
     std::unique_ptr<Transport> transport_;
     std::unique_ptr<WaveFlow> waves_;
     std::unique_ptr<DirectFlow> direct_;

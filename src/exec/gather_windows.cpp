@@ -54,8 +54,8 @@ class Round {
     }
 
     void exchange(Communicator& communicator) {
-        for (auto& [holder, message] : received_) { transport_->receive(holder, message, 0); }
-        for (auto const& [writer, message] : sent_) { transport_->send(writer, message); }
+        for (auto& [holder, message] : received_) { transport_->receive({holder}, message, 0); }
+        for (auto const& [writer, message] : sent_) { transport_->send({writer}, message); }
         std::vector<std::uint64_t> arrived;
         transport_->poll(arrived);
         for (bool is_first = true; !transport_->is_idle(); is_first = !arrived.empty()) {

@@ -31,6 +31,7 @@ std::vector<std::byte> encode(FileFacts const& facts) {
     out.put(facts.is_memory);
     out.put(facts.allows_direct);
     out.put(facts.file_system);
+    out.put(facts.is_network);
     return out.take();
 }
 
@@ -41,6 +42,7 @@ FileFacts decode_facts(std::span<std::byte const> bytes) {
     facts.is_memory = in.get<bool>();
     facts.allows_direct = in.get<bool>();
     facts.file_system = in.get_text();
+    facts.is_network = in.get<bool>();
     return facts;
 }
 
@@ -48,6 +50,7 @@ void keep_worst(FileFacts& facts, FileFacts const& other) {
     facts.cached_fraction = std::min(facts.cached_fraction, other.cached_fraction);
     facts.is_memory = facts.is_memory && other.is_memory;
     facts.allows_direct = facts.allows_direct && other.allows_direct;
+    facts.is_network = facts.is_network || other.is_network;
 }
 
 }  // namespace

@@ -8,32 +8,18 @@
 #include "util/checked.hpp"
 
 namespace shardwise {
-namespace {
-
-/// The bytes of @p blocks in @p source if they lie there as they would be packed; nothing otherwise.
-std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock const> blocks,
-                                                         std::span<std::byte const> source) {
-    auto end = blocks.front().source;
-    for (auto const& block : blocks) {
-        if (!block.loops.empty() || block.source != end) { return std::nullopt; }
-        end += block.run_bytes;
-    }
-    return source.subspan(blocks.front().source, end - blocks.front().source);
-}
-
-}  // namespace
 
 WaveFlow::WaveFlow(Plan const& plan, ReaderSet& readers, Placer& placer, Communicator& communicator,
                    Transport& transport, std::span<std::byte> slots, std::span<std::byte> messages, TraceLog* log)
     : plan_(plan),
       readers_(readers),
-      placer_(placer),
       communicator_(communicator),
       transport_(transport),
       slots_(slots),
       messages_(messages),
-      has_far_ranks_(has_far_ranks(plan, transport)),
-      fans_(plan.mesh, communicator.layout().node_of),
+      most_exchanges_(exchanges_at_once(plan, transport)),
+      parts_{plan, placer, transport, FanOuts(plan.mesh, communicator.layout().node_of),
+             has_far_ranks(plan, transport)},
       log_(log) {
     for (std::uint32_t wave = 0; wave < plan.waves.size(); ++wave) {
         auto const& reads = plan.waves[wave].reads;
@@ -49,20 +35,7 @@ bool WaveFlow::advance(std::optional<Outcome>& failure) {
     has_moved = exchange() || has_moved;
     has_moved = publish() || has_moved;
     has_moved = join() || has_moved;
-    if (agreement_) {
-        if (auto const outcome = agreement_->test()) {
-            agreement_.reset();
-            if (!outcome->is_ok()) {
-                failure = outcome;
-                return true;
-            }
-            ++agreed_;
-            note("agree", 0);
-            start_exchange();
-            has_moved = true;
-        }
-    }
-    return has_moved;
+    return test_agreement(failure) || has_moved;
 }
 
 bool WaveFlow::feed_reads() {
@@ -93,10 +66,10 @@ void WaveFlow::on_read(std::uint32_t wave) {
     --missing_reads_[wave];
 }
 
-/// The outbox of wave w - S is free when the agreement on w - S + 1 is reached.
+/// The outbox of wave w - S is free when the agreement on w - S + X is reached.
 bool WaveFlow::publish() {
     bool const is_ready = published_ < plan_.waves.size() && missing_reads_[published_] == 0 &&
-                          published_ < agreed_ + plan_.slot_count - 1;
+                          published_ < agreed_ + plan_.slot_count - most_exchanges_;
     if (!is_ready) { return false; }
     auto const& wave = plan_.waves[published_];
     if (auto const outbox = transport_.outbox(outbox_index(published_), wave.seat); !outbox.empty()) {
@@ -110,163 +83,69 @@ bool WaveFlow::publish() {
 }
 
 bool WaveFlow::join() {
-    bool const is_ready = !agreement_ && joined_ < published_ && placed_ == joined_;
+    bool const is_ready = !agreement_ && joined_ < published_ && joined_ < placed_ + most_exchanges_;
     if (!is_ready) { return false; }
     transport_.synchronize();
     agreement_ = communicator_.start_agreement(std::nullopt);
-    since_ = log_ == nullptr ? 0 : log_->now();
+    joined_at_ = now();
     ++joined_;
+    return true;
+}
+
+bool WaveFlow::test_agreement(std::optional<Outcome>& failure) {
+    if (!agreement_) { return false; }
+    auto const outcome = agreement_->test();
+    if (!outcome) { return false; }
+    agreement_.reset();
+    if (!outcome->is_ok()) {
+        failure = outcome;
+        return true;
+    }
+    note("agree", agreed_, joined_at_, 0);
+    start_exchange();
+    ++agreed_;
     return true;
 }
 
 void WaveFlow::start_exchange() {
     transport_.synchronize();
-    auto const& wave = exchanged();
-    is_exchanging_ = true;
-    missing_pieces_ = wave.receives.size();
-    auto const pieces = wave.receives.size() + wave.sends.size() + 1;
-    rooms_.assign(pieces, {});
-    packed_.assign(pieces, {});
-    list_.clear();
-    next_message_ = 0;
-    if (wave.is_shared && transport_.has_broadcast()) {
-        start_broadcasts();
-    } else if (has_far_ranks_) {
-        list_ = messages_of(plan_, wave, fans_, transport_);
-        gather_pieces();
-        start_round();
+    auto const wave = static_cast<std::uint32_t>(agreed_);
+    auto const channel = wave % most_exchanges_;
+    auto const room = messages_.size() / most_exchanges_;
+    WaveExchange::Memory const memory = {slot_of(wave), messages_.subspan(channel * room, room), outbox_index(wave),
+                                         channel};
+    auto const since = now();
+    exchanges_.push_back({WaveExchange(parts_, wave, memory), since});
+    for (auto const& receive : plan_.waves[wave].receives) {
+        if (receive.peer != plan_.rank) { received_bytes_ += receive.bytes; }
     }
-    place_what_is_near();
-}
-
-void WaveFlow::start_broadcasts() {
-    auto const& wave = exchanged();
-    auto room = messages_;
-    for (std::uint32_t i = 0; i < wave.receives.size(); ++i) {
-        auto const& receive = wave.receives[i];
-        if (receive.peer == plan_.rank) { continue; }
-        rooms_[i] = room.first(receive.wire_bytes);
-        room = room.subspan(receive.wire_bytes);
-        transport_.receive_broadcast(static_cast<int>(receive.peer), rooms_[i], i);
-    }
-    if (wave.stripe_bytes > 0) { transport_.broadcast(slot_of(agreed_ - 1).first(wave.stripe_bytes)); }
-    transport_.start();
-}
-
-/// Gives every piece of a message its room, and packs those that this rank or a neighbour has read.
-void WaveFlow::gather_pieces() {
-    auto const& wave = exchanged();
-    auto room = messages_;
-    auto const take = [&](std::uint64_t size_bytes) {
-        auto const taken = room.first(size_bytes);
-        room = room.subspan(size_bytes);
-        return taken;
-    };
-    for (auto const& message : list_) {
-        auto& packed = packed_[message.piece];
-        if (!packed.empty()) { continue; }  // sent to another rank, too, or passed on
-        bool const is_receive = message.piece < wave.receives.size();
-        if (message.is_incoming) {
-            rooms_[message.piece] = take(wave.receives[message.piece].wire_bytes);
-            packed = rooms_[message.piece];
-            continue;
-        }
-        auto const source = source_of(message.piece);
-        if (wave.is_shared) {
-            packed = source.first(is_receive ? wave.receives[message.piece].wire_bytes : wave.stripe_bytes);
-            continue;
-        }
-        auto const& delivery =
-            is_receive ? wave.receives[message.piece] : wave.sends[message.piece - wave.receives.size()];
-        auto const blocks = blocks_of(delivery);
-        if (auto const ready = already_packed(blocks, source)) {
-            packed = *ready;
-        } else {
-            auto const into = take(delivery.wire_bytes);
-            placer_.pack(blocks, source, into);
-            packed = into;
-        }
-    }
-    placer_.finish_packing();
-}
-
-/// The memory, on this node, that its root read a piece into.
-std::span<std::byte const> WaveFlow::source_of(std::uint32_t piece) {
-    auto const& receives = exchanged().receives;
-    bool const is_own = piece >= receives.size() || receives[piece].peer == plan_.rank;
-    return is_own ? slot_of(agreed_ - 1) : transport_.outbox(outbox_index(agreed_ - 1), receives[piece].seat);
-}
-
-void WaveFlow::start_round() {
-    if (next_message_ == list_.size()) { return; }
-    for (auto const round = list_[next_message_].round;
-         next_message_ < list_.size() && list_[next_message_].round == round; ++next_message_) {
-        auto const& message = list_[next_message_];
-        if (message.is_incoming) {
-            transport_.receive(message.peer, rooms_[message.piece], message.piece);
-        } else {
-            transport_.send(message.peer, packed_[message.piece]);
-        }
-    }
-    transport_.start();
-}
-
-void WaveFlow::place_what_is_near() {
-    auto const& receives = exchanged().receives;
-    for (std::uint32_t i = 0; i < receives.size(); ++i) {
-        if (receives[i].peer != plan_.rank) { received_bytes_ += receives[i].bytes; }
-        if (rooms_[i].empty()) { place_piece(i, source_of(i), false); }
-    }
-}
-
-void WaveFlow::place_piece(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed) {
-    auto const index = static_cast<std::uint32_t>(agreed_ - 1);
-    placer_.submit({.id = WorkId{WorkId::Kind::wave, index, receive}.pack(),
-                    .blocks = blocks_of(index, receive),
-                    .source = bytes,
-                    .is_packed = is_packed});
 }
 
 bool WaveFlow::exchange() {
-    if (!is_exchanging_) { return false; }
-    std::vector<std::uint64_t> received;
-    transport_.poll(received);
-    bool const is_packed = !exchanged().is_shared;
-    for (auto const receive : received) {
-        place_piece(static_cast<std::uint32_t>(receive), rooms_[receive], is_packed);
+    if (exchanges_.empty()) { return false; }
+    received_.clear();
+    transport_.poll(received_);
+    bool has_moved = !received_.empty();
+    for (auto const packed : received_) {
+        auto const id = WorkId::unpack(packed);
+        exchanges_[id.wave - placed_].exchange.on_received(id.index);
     }
-    if (!transport_.is_idle()) { return !received.empty(); }
-    if (next_message_ < list_.size()) {
-        start_round();
-        return true;
+    for (auto& running : exchanges_) { has_moved = running.exchange.advance() || has_moved; }
+    for (; !exchanges_.empty() && exchanges_.front().exchange.is_done(); ++placed_) {
+        note("exchange", placed_, exchanges_.front().since, exchanges_.front().exchange.bytes());
+        exchanges_.pop_front();
+        has_moved = true;
     }
-    if (missing_pieces_ > 0) { return !received.empty(); }
-    is_exchanging_ = false;
-    ++placed_;
-    std::uint64_t bytes = 0;
-    for (auto const& receive : exchanged().receives) { bytes += receive.bytes; }
-    note("exchange", bytes);
-    return true;
+    return has_moved;
 }
 
-/// What has lasted since the last note, or since the agreement was joined.
-void WaveFlow::note(char const* what, std::uint64_t bytes) {
-    if (log_ == nullptr) { return; }
-    auto const now = log_->now();
-    log_->add({"waves", what, since_, now, bytes, fmt::format("wave {}", agreed_ - 1)});
-    since_ = now;
-}
-
-void WaveFlow::on_placed(std::uint32_t) {
-    --missing_pieces_;
-}
-
-std::span<CopyBlock const> WaveFlow::blocks_of(Delivery const& delivery) const {
-    return std::span(plan_.wave_blocks).subspan(delivery.blocks.first, delivery.blocks.count);
+/// What has lasted from @p since until now.
+void WaveFlow::note(char const* what, std::size_t wave, double since, std::uint64_t bytes) {
+    if (log_ != nullptr) { log_->add({"waves", what, since, log_->now(), bytes, fmt::format("wave {}", wave)}); }
 }
 
 std::span<CopyBlock const> WaveFlow::blocks_of(std::uint32_t wave, std::uint32_t receive) const {
-    return blocks_of(plan_.waves[wave].receives[receive]);
+    return parts_.blocks_of(plan_.waves[wave].receives[receive]);
 }
 
 }  // namespace shardwise

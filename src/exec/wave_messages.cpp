@@ -61,6 +61,10 @@ bool has_far_ranks(Plan const& plan, Transport const& transport) noexcept {
     return false;
 }
 
+std::uint32_t exchanges_at_once(Plan const& plan, Transport const& transport) noexcept {
+    return std::max(1U, std::min(plan.exchanges_at_once, transport.channels()));
+}
+
 std::uint64_t message_bytes(Plan const& plan) noexcept {
     std::uint64_t most = 0;
     for (auto const& wave : plan.waves) {

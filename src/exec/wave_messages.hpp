@@ -28,6 +28,9 @@ std::vector<WaveMessage> messages_of(Plan const& plan, Wave const& wave, FanOuts
 /// Whether this rank shares no memory with some other.
 bool has_far_ranks(Plan const& plan, Transport const& transport) noexcept;
 
+/// Waves that are exchanged at the same time: as many as are planned, if the transport keeps them apart.
+std::uint32_t exchanges_at_once(Plan const& plan, Transport const& transport) noexcept;
+
 /// Memory for the packed pieces of any one wave, in and out, if all go by messages.
 std::uint64_t message_bytes(Plan const& plan) noexcept;
 

@@ -23,9 +23,10 @@
 namespace shardwise {
 namespace {
 
-struct FileSystemName {
+struct FileSystem {
     std::uint32_t magic;
     char const* name;
+    bool is_network = false;
 };
 
 constexpr std::uint32_t kLustre = 0x0BD00BD0;
@@ -36,28 +37,28 @@ constexpr std::uint32_t kGpfs = 0x47504653;
 constexpr std::uint32_t kBeegfs = 0x19830326;
 constexpr std::uint32_t kZfs = 0x2FC12FC1;
 
-constexpr std::array<FileSystemName, 14> kFileSystems = {{
+constexpr std::array<FileSystem, 14> kFileSystems = {{
     {EXT4_SUPER_MAGIC, "ext4"},
     {kXfs, "xfs"},
     {BTRFS_SUPER_MAGIC, "btrfs"},
     {TMPFS_MAGIC, "tmpfs"},
     {RAMFS_MAGIC, "ramfs"},
     {OVERLAYFS_SUPER_MAGIC, "overlay"},
-    {NFS_SUPER_MAGIC, "nfs"},
+    {NFS_SUPER_MAGIC, "nfs", true},
     {V9FS_MAGIC, "9p"},
     {kFuse, "fuse"},
-    {kLustre, "lustre"},
-    {kCeph, "ceph"},
-    {kGpfs, "gpfs"},
-    {kBeegfs, "beegfs"},
+    {kLustre, "lustre", true},
+    {kCeph, "ceph", true},
+    {kGpfs, "gpfs", true},
+    {kBeegfs, "beegfs", true},
     {kZfs, "zfs"},
 }};
 
-std::string file_system_name(std::uint32_t magic) {
-    for (auto const& known : kFileSystems) {
-        if (known.magic == magic) { return known.name; }
-    }
-    return fmt::format("type {:#x}", magic);
+void set_file_system(FileFacts& facts, std::uint32_t magic) {
+    auto const known = std::ranges::find(kFileSystems, magic, &FileSystem::magic);
+    bool const is_known = known != kFileSystems.end();
+    facts.file_system = is_known ? known->name : fmt::format("type {:#x}", magic);
+    facts.is_network = is_known && known->is_network;
 }
 
 /// Places to look at: all of a small file, else pieces spread evenly, because looking costs time for every page.
@@ -129,7 +130,7 @@ FileFacts probe_file(FileRecord const& file) {
     if (::fstatfs(fd.get(), &system) != 0) { throw_errno(errno, fmt::format("statfs {}", file.path)); }
     auto const magic = static_cast<std::uint32_t>(system.f_type);
     FileFacts facts;
-    facts.file_system = file_system_name(magic);
+    set_file_system(facts, magic);
     facts.is_memory = magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
     auto const page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     facts.cached_fraction = cachestat_fraction(fd.get(), file.size_bytes, page_bytes);

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <tuple>
 
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
 
 #include "mapping/tiling.hpp"
+#include "plan/read_order.hpp"
 #include "util/checked.hpp"
 #include "util/digits.hpp"
 
@@ -90,37 +90,41 @@ Demand::Demand(Catalog const& catalog, Parameters parameters, DemandOptions cons
             add_uses(tensor, options.max_gap);
         } catch (Error const& error) { throw error.while_(parameters_[tensor].name); }
     }
-    sort_by_place(catalog);
+    sort_by_place(catalog, options.files_at_once);
 }
 
 /// Experts, and codes and scales, lie side by side in files but go into different parameters: within a layer, stored
 /// tensors come as they lie there, so that one read takes many. Layers stay in their order, and so do priorities.
-void Demand::sort_by_place(Catalog const& catalog) {
-    auto const tensors = catalog.tensors();
-    std::size_t most = 0;  // parameters that are asked for by turns
+void Demand::sort_by_place(Catalog const& catalog, std::uint32_t files_at_once) {
+    std::vector<ReadPlace> places;
+    places.reserve(uses_.size());
+    std::uint32_t group = 0;
+    std::uint32_t first = 0;  // tensor of the group
+    std::string_view layer;
+    for (auto const& use : uses_) {
+        auto const tensor = use.tensors.front();
+        bool const is_same = tensor == first || (!layer.empty() && priorities_[tensor] == priorities_[first] &&
+                                                 layer_of(parameters_[tensor].name) == layer);
+        if (places.empty() || !is_same) {
+            ++group;
+            first = tensor;
+            layer = layer_of(parameters_[tensor].name);
+        }
+        auto const& stored = catalog.tensors()[use.source];
+        places.push_back({group, priorities_[tensor], stored.file, stored.begin, use.needed.size()});
+    }
+    auto const [order, round_ends] = read_order(places, files_at_once);
+
     std::vector<SourceUse> sorted;  // uses are long: each is moved once
     sorted.reserve(uses_.size());
-    std::vector<std::tuple<std::uint32_t, std::uint64_t, std::ptrdiff_t>> places;  // file, offset, use
-    for (auto begin = uses_.begin(); begin != uses_.end();) {
-        auto const first = begin->tensors.front();
-        auto const layer = layer_of(parameters_[first].name);
+    std::size_t most = 0;  // parameters that are asked for by turns
+    for (std::size_t at = 0; auto const end : round_ends) {
         std::set<std::uint32_t> wanting;
-        auto end = begin;
-        for (; end != uses_.end(); ++end) {
-            auto const tensor = end->tensors.front();
-            bool const is_same = tensor == first || (!layer.empty() && priorities_[tensor] == priorities_[first] &&
-                                                     layer_of(parameters_[tensor].name) == layer);
-            if (!is_same) { break; }
-            for (auto const wanted : end->tensors) { wanting.insert(wanted); }
+        for (; at < end; ++at) {
+            sorted.push_back(std::move(uses_[order[at]]));
+            for (auto const wanted : sorted.back().tensors) { wanting.insert(wanted); }
         }
-        places.clear();
-        for (auto use = begin; use != end; ++use) {
-            places.push_back({tensors[use->source].file, tensors[use->source].begin, use - begin});
-        }
-        std::ranges::sort(places);
-        for (auto const& place : places) { sorted.push_back(std::move(begin[std::get<2>(place)])); }
         most = std::max(most, wanting.size());
-        begin = end;
     }
     uses_ = std::move(sorted);
     use_of_source_.clear();

@@ -34,6 +34,7 @@ struct SourceUse {
 struct DemandOptions {
     Mesh mesh;
     std::span<std::string const> priority;  ///< as PriorityClasses has them; tensors of an earlier class come first
+    std::uint32_t files_at_once = 1;        ///< as read_order has it
     std::uint64_t max_gap = 0;              ///< bytes between two runs up to which one read takes both
 };
 
@@ -56,7 +57,7 @@ class Demand {
 
    private:
     void sort_by_priority(PriorityClasses const& classes);
-    void sort_by_place(Catalog const& catalog);
+    void sort_by_place(Catalog const& catalog, std::uint32_t files_at_once);
     std::uint32_t index_of(std::uint32_t source);
     void add_uses(std::uint32_t tensor, std::uint64_t max_gap);
     void add_estimates(std::uint32_t tensor, View const& view, std::uint64_t max_gap);

@@ -14,6 +14,7 @@
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
 #include "plan/parameter_digest.hpp"
+#include "plan/read_order.hpp"
 #include "plan/scalings.hpp"
 #include "plan/staging_budget.hpp"
 #include "plan/waves.hpp"
@@ -102,6 +103,7 @@ void fill_totals(Plan& plan) {
         in_wave += wave.stripe_bytes;
         message_bytes = std::max(message_bytes, in_wave);
     }
+    message_bytes *= plan.exchanges_at_once;
     auto const slots = plan.slot_count * plan.slot_bytes;
     auto const buffers = plan.direct_buffers * plan.direct_buffer_bytes;
     auto const direct_buffers = plan.direct.empty() ? 0 : buffers;
@@ -143,6 +145,7 @@ std::string digest_of(Plan const& plan, Demand const& demand, std::span<Strategy
     digest.add(plan.source_digest);
     digest.add(plan.request_bytes);
     digest.add(plan.slot_count);
+    digest.add(plan.exchanges_at_once);
     for (auto const& parameter : demand.parameters()) { add_parameter(digest, parameter); }
     for (std::size_t i = 0; i < strategies.size(); ++i) {
         digest.add(demand.uses()[i].source);
@@ -296,7 +299,11 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
 
     auto const budget = divide_staging(options.staging_bytes, options.mesh, options.device);
     ReadLimits const limits{.request_bytes = budget.request_bytes};
-    Demand demand(catalog, std::move(parameters), {options.mesh, options.priority, limits.max_gap});
+    auto files_at_once = choose_files_at_once(options.files_at_once, options.profile, plan.facts);
+    plan.files_at_once = files_at_once.count;
+    plan.files_at_once_reason = std::move(files_at_once.reason);
+    Demand demand(catalog, std::move(parameters),
+                  {options.mesh, options.priority, files_at_once.count, limits.max_gap});
     auto const local_index = add_tensors(plan, demand);
 
     auto reading = choose_reading(plan, catalog, demand, options, budget);
@@ -316,6 +323,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.direct_buffer_bytes = budget.request_bytes;
     if (plan.device == Device::host) { fit_buffers(plan); }
     plan.descriptor_bytes = budget.descriptor_bytes;
+    plan.exchanges_at_once = budget.exchanges_at_once;
     auto const waves = schedule(reading.groups);
     plan.slot_count = waves == 0 ? 0 : budget.slot_count;
     assign_waves(plan, reading.groups, waves, demand, budget.request_bytes);

@@ -31,6 +31,7 @@ double cached_share(Plan const& plan) {
 void Simulation::add(Plan const& plan) {
     mesh_ = plan.mesh;
     request_bytes_ = plan.request_bytes;
+    exchanges_at_once_ = plan.exchanges_at_once;
     shared_read_bytes_ = plan.strategy_bytes.cooperative + plan.strategy_bytes.shared;
     waves_ = plan.waves.size();
     cached_share_ = cached_share(plan);
@@ -73,8 +74,9 @@ SimulatedLoad Simulation::result() const {
     load.nodes = ceil_div(load.ranks, ranks_per_node_);
     load.waves = waves_;
     add_storage_and_copies(load);
-    add_network(load);
-    load.seconds = std::max(load.storage_seconds, load.copy_seconds + load.network_seconds);
+    add_messages(load);
+    load.wave_seconds /= static_cast<double>(exchanges_at_once_);
+    load.seconds = std::max({load.storage_seconds, load.copy_seconds, load.network_seconds, load.wave_seconds});
     return load;
 }
 
@@ -83,20 +85,23 @@ void Simulation::add_storage_and_copies(SimulatedLoad& load) const {
         double bytes = 0;
         double requests = 0;
         double copy_seconds = 0;
+        double wave_copy_seconds = 0;
     };
     std::vector<Node> nodes(static_cast<std::size_t>(load.nodes));
     auto const stripes = static_cast<double>(shared_read_bytes_) / static_cast<double>(load.ranks);
     for (auto const& work : work_) {
         auto const stored_stripes = stripes * (1 - cached_share_);
-        auto const copies = (work.cached_bytes + static_cast<double>(work.direct_bytes) + stripes - stored_stripes) /
-                                profile_.cached_bytes_per_second +
-                            static_cast<double>(work.wave_bytes) / profile_.exchange_bytes_per_second;
+        auto const direct_copies =
+            (work.cached_bytes + static_cast<double>(work.direct_bytes)) / profile_.cached_bytes_per_second;
+        auto const wave_copies = (stripes - stored_stripes) / profile_.cached_bytes_per_second +
+                                 static_cast<double>(work.wave_bytes) / profile_.exchange_bytes_per_second;
         for (std::int64_t replica = 0; replica < mesh_.dp; ++replica) {
             auto& node = nodes[static_cast<std::size_t>(node_of(work.rank + replica * mesh_.copy_ranks()))];
             node.bytes += static_cast<double>(work.direct_bytes) + stored_stripes;
             node.requests +=
                 static_cast<double>(work.direct_requests) + stored_stripes / static_cast<double>(request_bytes_);
-            node.copy_seconds += copies;
+            node.copy_seconds += direct_copies + wave_copies;
+            node.wave_copy_seconds += wave_copies;
         }
     }
     double all = 0;
@@ -106,6 +111,7 @@ void Simulation::add_storage_and_copies(SimulatedLoad& load) const {
         load.storage_seconds = std::max(load.storage_seconds, node.bytes / profile_.read_bytes_per_second +
                                                                   node.requests * profile_.request_seconds);
         load.copy_seconds = std::max(load.copy_seconds, node.copy_seconds);
+        load.wave_seconds = std::max(load.wave_seconds, node.wave_copy_seconds);
     }
     load.storage_bytes = static_cast<std::uint64_t>(all);
     if (profile_.shared_bytes_per_second > 0) {
@@ -120,7 +126,8 @@ struct Simulation::NodeTraffic {
           received(sent.size()),
           passed_on(sent.size()),
           all_sent(sent.size()),
-          all_received(sent.size()) {}
+          all_received(sent.size()),
+          all_passed_on(sent.size()) {}
 
     void add(std::int64_t from, std::int64_t to, std::uint64_t bytes) {
         if (from == to) {
@@ -135,23 +142,27 @@ struct Simulation::NodeTraffic {
     double end_round(MachineProfile const& profile) {
         double most = 0;
         for (std::size_t node = 0; node < sent.size(); ++node) {
-            auto const copied = static_cast<double>(std::exchange(passed_on[node], 0));
             auto const crossing = static_cast<double>(std::max(sent[node], received[node]));
-            // A message within a node is one copy; the exchange rate is of two, out and in.
-            auto const copying = copied / profile.exchange_bytes_per_second / 2;
-            most = std::max(most, crossing / profile.network_bytes_per_second + copying);
+            most = std::max(most, crossing / profile.network_bytes_per_second +
+                                      copy_seconds(static_cast<double>(passed_on[node]), profile));
             all_sent[node] += std::exchange(sent[node], 0);
             all_received[node] += std::exchange(received[node], 0);
+            all_passed_on[node] += std::exchange(passed_on[node], 0);
         }
         return most;
     }
 
+    /// A message within a node is one copy; the exchange rate is of two, out and in.
+    static double copy_seconds(double passed_on_bytes, MachineProfile const& profile) {
+        return passed_on_bytes / profile.exchange_bytes_per_second / 2;
+    }
+
     std::vector<std::uint64_t> sent, received;
     std::vector<std::uint64_t> passed_on;  ///< within the node
-    std::vector<std::uint64_t> all_sent, all_received;
+    std::vector<std::uint64_t> all_sent, all_received, all_passed_on;
 };
 
-void Simulation::add_network(SimulatedLoad& load) const {
+void Simulation::add_messages(SimulatedLoad& load) const {
     struct Message {
         std::int64_t from, to;
         std::uint64_t bytes;
@@ -189,12 +200,15 @@ void Simulation::add_network(SimulatedLoad& load) const {
     load.played_waves = by_wave.size();
     if (by_wave.empty()) { return; }
     auto const scale = static_cast<double>(load.waves) / static_cast<double>(load.played_waves);
-    auto const scaled = [&](std::vector<std::uint64_t> const& bytes) {
-        return static_cast<std::uint64_t>(static_cast<double>(*std::ranges::max_element(bytes)) * scale);
+    auto const most = [&](std::vector<std::uint64_t> const& bytes) {
+        return static_cast<double>(*std::ranges::max_element(bytes)) * scale;
     };
-    load.network_seconds = seconds * scale;
-    load.node_sent_bytes = scaled(traffic.all_sent);
-    load.node_received_bytes = scaled(traffic.all_received);
+    load.wave_seconds += seconds * scale;
+    load.network_seconds =
+        std::max(most(traffic.all_sent), most(traffic.all_received)) / profile_.network_bytes_per_second;
+    load.copy_seconds += NodeTraffic::copy_seconds(most(traffic.all_passed_on), profile_);
+    load.node_sent_bytes = static_cast<std::uint64_t>(most(traffic.all_sent));
+    load.node_received_bytes = static_cast<std::uint64_t>(most(traffic.all_received));
 }
 
 }  // namespace shardwise

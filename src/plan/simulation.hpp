@@ -14,10 +14,11 @@ namespace shardwise {
 struct SimulatedLoad {
     std::int64_t ranks = 0;
     std::int64_t nodes = 0;
-    double seconds = 0;                     ///< storage, or copies and network after each other, whichever takes longer
+    double seconds = 0;                     ///< the longest of storage, copies, network and waves
     double storage_seconds = 0;             ///< of the node, or of the file system, that takes longest
     double copy_seconds = 0;                ///< of the node that takes longest
-    double network_seconds = 0;             ///< of all waves: rounds of messages, agreements
+    double network_seconds = 0;             ///< of the node that takes longest: bytes that go in or out
+    double wave_seconds = 0;  ///< of rounds of messages, agreements and copies in turn, as many waves at once as may be
     std::uint64_t storage_bytes = 0;        ///< that all nodes read
     std::uint64_t node_storage_bytes = 0;   ///< that the node which reads most reads
     std::uint64_t node_sent_bytes = 0;      ///< to other nodes, by the node that sends most
@@ -61,12 +62,13 @@ class Simulation {
 
     std::int64_t node_of(std::int64_t rank) const noexcept { return rank / ranks_per_node_; }
     void add_storage_and_copies(SimulatedLoad& load) const;
-    void add_network(SimulatedLoad& load) const;
+    void add_messages(SimulatedLoad& load) const;
 
     MachineProfile profile_;
     std::int64_t ranks_per_node_;
     Mesh mesh_;
     std::uint64_t request_bytes_ = 1;
+    std::uint32_t exchanges_at_once_ = 1;
     std::uint64_t shared_read_bytes_ = 0;  ///< read once by all ranks together
     double cached_share_ = 0;              ///< of these, out of the page cache
     std::uint64_t waves_ = 0;

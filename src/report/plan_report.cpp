@@ -132,6 +132,9 @@ std::string plan_table(std::span<Plan const> plans) {
     text += fmt::format("  needed once: {}: direct {}, cooperative {}, shared {}; {} wave(s)\n", format_bytes(once),
                         format_bytes(strategy.direct), format_bytes(strategy.cooperative),
                         format_bytes(strategy.shared), first.waves.size());
+    if (first.files_at_once > 1) {
+        text += fmt::format("  {} files at once: {}\n", first.files_at_once, first.files_at_once_reason);
+    }
     text += fmt::format("  {:>5}{:>12}{:>12}{:>12}{:>10}{:>12}{:>10}{:>12}\n", "rank", "store", "read", "over-read",
                         "requests", "received", "messages", "staging <=");
     for (auto const& plan : plans) {
@@ -165,6 +168,7 @@ std::string plan_json(std::span<Plan const> plans, bool with_parts) {
         {"source_digest", first.source_digest},
         {"tensors", first.tensors.size() + first.elsewhere.size()},
         {"waves", first.waves.size()},
+        {"files_at_once", {{"files", first.files_at_once}, {"reason", first.files_at_once_reason}}},
         {"strategy_bytes",
          {{"direct", first.strategy_bytes.direct},
           {"cooperative", first.strategy_bytes.cooperative},

@@ -8,22 +8,24 @@
 namespace shardwise {
 
 std::string simulation_table(MachineProfile const& profile, std::span<SimulatedLoad const> loads) {
-    auto text =
-        fmt::format("predicted by profile {}: storage, or copies and network, whichever takes longer\n", profile.name);
-    text += fmt::format("  {:>6}{:>7}{:>10}{:>10}{:>10}{:>10}{:>13}{:>13}{:>12}{:>12}\n", "ranks", "nodes", "load",
-                        "storage", "copies", "network", "all read", "a node reads", "sends", "receives");
+    constexpr auto kRow = "  {:>6}{:>7}{:>10}{:>10}{:>10}{:>10}{:>10}{:>13}{:>13}{:>12}{:>12}\n";
+    auto text = fmt::format("predicted by profile {}: the longest of storage, copies, network and waves is the load\n",
+                            profile.name);
+    text += fmt::format(kRow, "ranks", "nodes", "load", "storage", "copies", "network", "waves", "all read",
+                        "a node reads", "sends", "receives");
     bool is_sampled = false;
     for (auto const& load : loads) {
-        text += fmt::format("  {:>6}{:>7}{:>10}{:>10}{:>10}{:>10}{:>13}{:>13}{:>12}{:>12}\n", load.ranks, load.nodes,
-                            format_seconds(load.seconds), format_seconds(load.storage_seconds),
-                            format_seconds(load.copy_seconds), format_seconds(load.network_seconds),
+        text += fmt::format(kRow, load.ranks, load.nodes, format_seconds(load.seconds),
+                            format_seconds(load.storage_seconds), format_seconds(load.copy_seconds),
+                            format_seconds(load.network_seconds), format_seconds(load.wave_seconds),
                             format_bytes(load.storage_bytes), format_bytes(load.node_storage_bytes),
                             format_bytes(load.node_sent_bytes), format_bytes(load.node_received_bytes));
         is_sampled = is_sampled || load.played_waves < load.waves;
     }
     if (is_sampled) {
-        text += fmt::format("  network: {} of {} waves were played through, the others taken to be like them\n",
-                            loads.back().played_waves, loads.back().waves);
+        text +=
+            fmt::format("  network and waves: {} of {} waves were played through, the others taken to be like them\n",
+                        loads.back().played_waves, loads.back().waves);
     }
     return text;
 }
@@ -39,6 +41,7 @@ std::string simulation_json(MachineProfile const& profile, std::span<SimulatedLo
             {"storage_seconds", load.storage_seconds},
             {"copy_seconds", load.copy_seconds},
             {"network_seconds", load.network_seconds},
+            {"wave_seconds", load.wave_seconds},
             {"storage_bytes", load.storage_bytes},
             {"node_storage_bytes", load.node_storage_bytes},
             {"node_sent_bytes", load.node_sent_bytes},

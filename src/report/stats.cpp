@@ -236,6 +236,7 @@ std::string stats_json(JobFacts const& facts, std::span<RankStats const> ranks) 
     json["paths"] = Json::object();
     for (auto const& [name, reader] : sum_readers(ranks)) { json["paths"][name] = reader.bytes; }
     json["lanes_reason"] = facts.lanes_reason;
+    json["files_at_once"] = {{"files", facts.files_at_once}, {"reason", facts.files_at_once_reason}};
     json["priority"] = Json::array();
     auto const seconds = priority_seconds(facts.priority.size(), ranks);
     for (std::size_t i = 0; i < seconds.size(); ++i) {

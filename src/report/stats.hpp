@@ -55,6 +55,8 @@ struct JobFacts {
     std::string io;         ///< as asked for
     std::string transport;  ///< as used
     std::string lanes_reason;           ///< rank 0's
+    std::uint32_t files_at_once = 1;
+    std::string files_at_once_reason;
     std::vector<std::string> priority;  ///< classes, without the last one of all that is left
     std::string device = "host";
     std::string device_name = "host";  ///< rank 0's

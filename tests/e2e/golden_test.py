@@ -73,7 +73,7 @@ def test_a_checkpoint_saved_after_conversion_loads_the_same(
 @pytest.mark.parametrize(
     "model,options",
     [
-        ("mixtral", ["--strategy=cooperative"]),
+        ("mixtral", ["--strategy=cooperative", "--files-at-once=4"]),
         ("llama_tied", []),
         ("phi3", ["--strategy=cooperative", "--transport=mpi"]),
     ],

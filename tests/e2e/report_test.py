@@ -161,6 +161,7 @@ def test_a_rank_needs_little_more_memory_than_its_shard_and_the_staging(shardwis
         ["--strategy=cooperative"],
         ["--strategy=cooperative", "--dp=2"],
         ["--strategy=auto", "--staging=2MiB"],
+        ["--strategy=cooperative", "--files-at-once=3"],
     ],
     ids=" ".join,
 )
@@ -175,6 +176,19 @@ def test_plan_foretells_what_load_reports(shardwise, tiny, tmp_path, options):
         assert plan["received_bytes"] == rank["bytes"]["exchanged"]
         assert plan["staging_bytes"] >= rank["staging_bytes"]
     assert foretold["digest"] == document["plan_digest"]
+    assert foretold["files_at_once"] == document["files_at_once"]
+
+
+def test_how_many_files_are_read_at_once_is_said_with_its_reason(shardwise, tiny):
+    def said(*options):
+        table = shardwise.check("plan", tiny, "--tp=2", *options).stdout
+        return json.loads(shardwise.check("plan", tiny, "--tp=2", "--json", *options).stdout)["files_at_once"], table
+
+    choice, table = said("--assume=cold")
+    assert choice["files"] == 1 and choice["reason"] and "files at once" not in table
+    choice, table = said("--assume=cold", "--profile=parallel-fs")
+    assert choice["files"] == 16 and "16 files at once: profile parallel-fs" in table
+    assert said("--assume=cold", "--files-at-once=5")[0] == {"files": 5, "reason": "asked for"}
 
 
 def test_plan_simulates_any_world_without_mpi(shardwise, tiny):

@@ -55,8 +55,8 @@ void exchange_all(MpiCommunicator& world, Accelerator& gpu, Stream& stream, Tran
             auto const room = in.bytes().subspan(at, kSizes[which]);
             auto const message = out.bytes().subspan(at, kSizes[which]);
             fill(gpu, stream, message, world.rank(), peer, which);
-            transport.receive(peer, room, expected.size());
-            transport.send(peer, message);
+            transport.receive({peer}, room, expected.size());
+            transport.send({peer}, message);
             expected.emplace_back(peer, room);
             at += kRoom;
         }
@@ -136,8 +136,8 @@ TEST(StagedTransport, WhatSeveralRanksGetComesToTheHostOnce) {
     auto const in = gpu->allocate(4096 * static_cast<std::uint64_t>(world->size()));
     for (int peer = 0; peer < world->size(); ++peer) {
         if (peer == world->rank()) { continue; }
-        transport->receive(peer, in.bytes().subspan(4096 * static_cast<std::uint64_t>(peer), 4096), 0);
-        transport->send(peer, out.bytes());
+        transport->receive({peer}, in.bytes().subspan(4096 * static_cast<std::uint64_t>(peer), 4096), 0);
+        transport->send({peer}, out.bytes());
     }
     transport->start();
     std::vector<std::uint64_t> ids;

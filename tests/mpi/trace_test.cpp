@@ -7,6 +7,7 @@
 
 #include "support/loading.hpp"
 #include "support/slow_reader.hpp"
+#include "support/slow_transport.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -90,6 +91,66 @@ TEST(Trace, ReadsAreUnderWayWhileBytesArePutInPlace) {
         EXPECT_GT(before_last, 0U);
         // Taking turns would give none; a thread that is not run for a while gives some that are alone.
         EXPECT_GT(2 * beside_reads, before_last) << beside_reads << " of " << before_last;
+    }
+}
+
+/// The host, on a slow network that keeps so many exchanges apart.
+class SlowNetwork final : public LoadBackend {
+   public:
+    SlowNetwork(Communicator& communicator, std::uint32_t channels)
+        : host_(make_host_backend(communicator)), channels_(channels) {}
+
+    std::vector<MemoryNeed> memory_needs(Plan const& plan) const override { return host_->memory_needs(plan); }
+    Memory allocate_arena(std::uint64_t bytes) override { return host_->allocate_arena(bytes); }
+    Memory allocate_tensor(std::uint64_t bytes) override { return host_->allocate_tensor(bytes); }
+    Memory allocate_staging(std::uint64_t bytes) override { return host_->allocate_staging(bytes); }
+
+    std::unique_ptr<Transport> make_transport(Plan const& plan, TransportChoice choice,
+                                              std::vector<std::string>& notes) override {
+        return std::make_unique<SlowTransport>(host_->make_transport(plan, choice, notes), 20ms, channels_);
+    }
+    std::unique_ptr<Placer> make_placer(Plan const& plan, TensorSpans tensors, Scalings scalings,
+                                        LoadOptions const& options, std::string& reason) override {
+        return host_->make_placer(plan, tensors, scalings, options, reason);
+    }
+    std::unique_ptr<ReaderSet> make_readers(Plan const& plan, LoadOptions const& options,
+                                            Memory const& staging) override {
+        return host_->make_readers(plan, options, staging);
+    }
+
+   private:
+    std::unique_ptr<LoadBackend> host_;
+    std::uint32_t channels_;
+};
+
+/// Pieces of one wave come while those of the one before are still under way; but not where a transport cannot keep
+/// them apart.
+TEST(Trace, ExchangesOfWavesOverlapWhereTheTransportAllows) {
+    for (auto const channels : {1U, 2U}) {
+        auto way = traced_way(StrategyChoice::cooperative);
+        way.network = {"messages", 0, TransportChoice::mpi};
+        way.backend = [&](Communicator& communicator) { return std::make_unique<SlowNetwork>(communicator, channels); };
+        auto context = make_job(way.network);
+        if (context.size() == 1) { GTEST_SKIP() << "one rank exchanges nothing"; }
+        auto const& model = model_on_disk(context.size());
+        auto const plan = plan_for(model, way, context);
+        ASSERT_GE(plan.waves.size(), 4U);
+        auto load = start(plan, way, context);
+        EXPECT_EQ(difference(load.wait(), plan, model), "");
+        auto exchanges = events_of(*way.trace, "waves");
+        std::erase_if(exchanges, [](TraceEvent const& event) { return event.name != "exchange"; });
+        ASSERT_EQ(exchanges.size(), plan.waves.size());
+        std::size_t overlaps = 0;
+        for (std::size_t i = 1; i < exchanges.size(); ++i) {
+            overlaps += exchanges[i].begin < exchanges[i - 1].end ? 1U : 0U;
+            if (i > 1) { EXPECT_GE(exchanges[i].begin, exchanges[i - 2].end) << "more than two at once"; }
+        }
+        if (channels == 1) {
+            EXPECT_EQ(overlaps, 0U);
+        } else {
+            // A rank that gets nothing in a wave is done at once; one that is not run for a while makes others wait.
+            EXPECT_GE(4 * overlaps, exchanges.size()) << "of " << exchanges.size();
+        }
     }
 }
 

@@ -76,6 +76,29 @@ TEST(Transport, KnowsWhoSharesMemory) {
     }
 }
 
+TEST(Transport, ChannelsKeepTheirMessagesApart) {
+    auto const world = make_world(0);
+    auto const transport = make(*world, {0, TransportChoice::mpi});
+    ASSERT_GE(transport->channels(), 2U);
+    int const next = (world->rank() + 1) % world->size();
+    int const before = (world->rank() + world->size() - 1) % world->size();
+    auto const first = filled(world->rank(), 0, 5000);
+    auto const second = filled(world->rank(), 1, 5000);
+    std::vector<std::byte> in_first(first.size());
+    std::vector<std::byte> in_second(second.size());
+    // Asked for in the other order than sent.
+    transport->receive({before, 1}, in_second, 7);
+    EXPECT_FALSE(transport->is_idle_on(1));
+    EXPECT_TRUE(transport->is_idle_on(0));
+    transport->receive({before, 0}, in_first, 8);
+    transport->send({next, 0}, first);
+    transport->send({next, 1}, second);
+    EXPECT_THAT(drain(*world, *transport), testing::UnorderedElementsAre(7U, 8U));
+    EXPECT_EQ(in_first, filled(before, 0, 5000));
+    EXPECT_EQ(in_second, filled(before, 1, 5000));
+    EXPECT_TRUE(transport->is_idle_on(0) && transport->is_idle_on(1));
+}
+
 TEST(Transport, NeighboursSeeWhatLiesInOutboxes) {
     auto const seat = [](int rank) { return static_cast<std::uint32_t>(7 - rank); };
     for (auto const& setting : kSettings) {
@@ -121,9 +144,9 @@ TEST(Transport, MessagesOfAnySizeArriveWholeAndInOrder) {
                 auto const at =
                     incoming.emplace(id, std::pair(std::vector<std::byte>(kSizes[i]), filled(peer, i, kSizes[i])))
                         .first;
-                transport->receive(peer, at->second.first, id);
+                transport->receive({peer}, at->second.first, id);
                 outgoing.push_back(filled(world->rank(), i, kSizes[i]));
-                transport->send(peer, outgoing.back());
+                transport->send({peer}, outgoing.back());
             }
         }
         auto ids = drain(*world, *transport);
@@ -147,8 +170,8 @@ TEST(Transport, ManySmallMessagesKeepTheirOrder) {
     std::vector<std::uint64_t> received(kCount);
     for (std::uint64_t i = 0; i < kCount; ++i) {
         sent[i] = static_cast<std::uint64_t>(world->rank()) * 1'000'000 + i;
-        transport->receive(before, std::as_writable_bytes(std::span(received).subspan(i, 1)), i);
-        transport->send(next, std::as_bytes(std::span(sent).subspan(i, 1)));
+        transport->receive({before}, std::as_writable_bytes(std::span(received).subspan(i, 1)), i);
+        transport->send({next}, std::as_bytes(std::span(sent).subspan(i, 1)));
     }
     EXPECT_EQ(drain(*world, *transport).size(), kCount);
     for (std::uint64_t i = 0; i < kCount; ++i) {
@@ -163,13 +186,13 @@ TEST(Transport, MessagesThatAFailedLoadLeftBehindDoNotMeetTheNextOnes) {
     // Waits for messages that never come; like a failed load, it is left to the end of the process.
     static std::vector<std::byte> forgotten(16, std::byte{0x11});
     auto* const abandoned = make(*world, {0, TransportChoice::mpi}).release();
-    abandoned->receive(before, forgotten, 1);
+    abandoned->receive({before}, forgotten, 1);
 
     auto const transport = make(*world, {0, TransportChoice::mpi});
     std::vector<std::byte> room(16);
     auto const message = filled(world->rank(), 5, 16);
-    transport->receive(before, room, 2);
-    transport->send(next, message);
+    transport->receive({before}, room, 2);
+    transport->send({next}, message);
     EXPECT_EQ(drain(*world, *transport), std::vector<std::uint64_t>{2});
     EXPECT_EQ(room, filled(before, 5, 16));
     EXPECT_EQ(forgotten, std::vector<std::byte>(16, std::byte{0x11}));

@@ -56,8 +56,8 @@ Plan plan_one(Outline const& model, PlanOptions const& options, std::int64_t ran
     return plan_parameters(model.catalog, model.parameters, options, rank);
 }
 
-/// The most memory a rank needs for what is under way: its slots, the outboxes of its node, the pieces of one wave in
-/// and out, and the buffers of direct reads.
+/// The most memory a rank needs for what is under way: its slots, the outboxes of its node, the pieces of the waves
+/// under exchange in and out, and the buffers of direct reads.
 std::uint64_t staging_of(Plan const& plan) {
     std::uint64_t messages = 0;
     for (auto const& wave : plan.waves) {
@@ -68,7 +68,8 @@ std::uint64_t staging_of(Plan const& plan) {
     }
     auto const slots = plan.slot_count * plan.slot_bytes;
     auto const outboxes = slots * plan.seats;
-    return slots + outboxes + messages + (plan.direct.empty() ? 0 : plan.direct_buffers * plan.direct_buffer_bytes);
+    return slots + outboxes + plan.exchanges_at_once * messages +
+           (plan.direct.empty() ? 0 : plan.direct_buffers * plan.direct_buffer_bytes);
 }
 
 TEST(PlanBounds, StagingStaysWithinTheBudget) {
@@ -109,7 +110,7 @@ TEST(PlanBounds, TheLeastBudgetOfAnyWorldIsEnough) {
     // Each stage reads in every wave, at least two pages a reader; other ranks take turns.
     for (auto const& [mesh, least] :
          {std::pair(Mesh{}, kMiB), std::pair(Mesh{.tp = 17}, kMiB), std::pair(Mesh{.dp = 512, .tp = 8}, kMiB),
-          std::pair(Mesh{.pp = 40}, 16 * 40 * 4096UL)}) {
+          std::pair(Mesh{.pp = 40}, 20 * 40 * 4096UL)}) {
         auto const model = outline(64, 1, mesh.tp);
         EXPECT_NO_THROW(plan_one(model, options_for(mesh, StrategyChoice::cooperative, least), 0)) << to_string(mesh);
         EXPECT_THROW(plan_one(model, options_for(mesh, StrategyChoice::cooperative, least - 1), 0), Error)

@@ -86,6 +86,21 @@ TEST(PlanLaws, CarriedOutPlansGiveTheCutOfTheConvertedWhole) {
     }
 }
 
+TEST(PlanLaws, HoldWhenReadsAreDealtOverFiles) {
+    for (auto const& mesh : {Mesh{.tp = 3}, Mesh{.dp = 2, .tp = 2}, Mesh{.pp = 2, .fsdp = 2, .tp = 2}}) {
+        for (auto const strategy : kStrategies) {
+            for (auto const files : {2U, 16U}) {
+                auto options = options_for(mesh, strategy, kMiB);
+                options.files_at_once = files;
+                SCOPED_TRACE(fmt::format("{}, {} files at once", describe(options), files));
+                for (auto const& model : {mixed_model("model", 31, mesh, 30), small_mixtral("model", mesh)}) {
+                    ASSERT_NO_FATAL_FAILURE(expect_right_tensors(model, plan_all(model, options)));
+                }
+            }
+        }
+    }
+}
+
 TEST(PlanLaws, FilesInTheCacheAndFilesOnDiskMixInOnePlan) {
     auto const model = mixed_model("model", 3, {.tp = 4}, 20);
     std::vector<FileFacts> facts(model.files().size());

@@ -58,7 +58,9 @@ TEST(Simulation, NothingCrossesTheNetworkInsideANode) {
     EXPECT_EQ(load.nodes, 1);
     EXPECT_EQ(load.node_received_bytes, 0U);
     EXPECT_EQ(load.node_sent_bytes, 0U);
-    EXPECT_NEAR(load.network_seconds, static_cast<double>(load.waves) * 50e-6, 1e-12) << "an agreement a wave";
+    EXPECT_EQ(load.network_seconds, 0);
+    auto const agreements = static_cast<double>(load.waves) * 50e-6;
+    EXPECT_NEAR(load.wave_seconds, (load.copy_seconds + agreements) / 2, 1e-12) << "two waves at once";
 }
 
 TEST(Simulation, SecondsAreThoseOfASumByHand) {
@@ -78,6 +80,7 @@ TEST(Simulation, SecondsAreThoseOfASumByHand) {
     EXPECT_NEAR(one_node.storage_seconds, bytes / 1e6 + requests * 1e-3, 1e-9);
     EXPECT_NEAR(one_node.copy_seconds, bytes / 1e5, 1e-9);
     EXPECT_EQ(one_node.network_seconds, 0);
+    EXPECT_EQ(one_node.wave_seconds, 0);
     EXPECT_EQ(one_node.seconds, std::max(one_node.storage_seconds, one_node.copy_seconds));
 
     profile.shared_bytes_per_second = 1e4;
@@ -124,6 +127,10 @@ TEST(Simulation, WavesBeyondAThousandAreTakenToBeLikeOthers) {
         received += receive.peer == 0 ? 0 : receive.wire_bytes;
     }
     EXPECT_GE(load.node_received_bytes, 4000 * received);
+    auto const crossing = static_cast<double>(std::max(load.node_received_bytes, load.node_sent_bytes));
+    EXPECT_NEAR(load.network_seconds, crossing / 12e9, 1e-9);
+    auto const longest = std::max({load.storage_seconds, load.copy_seconds, load.network_seconds, load.wave_seconds});
+    EXPECT_EQ(load.seconds, longest);
 }
 
 }  // namespace
