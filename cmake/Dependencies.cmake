@@ -26,14 +26,22 @@ endfunction()
 pkg_check_modules(uring IMPORTED_TARGET liburing)
 shardwise_optional(URING "${uring_FOUND}")
 
-# The serial library: Debian installs serial and MPI builds side by side under names of their own.
-set(SHARDWISE_HDF5_PACKAGE hdf5-serial)
-pkg_check_modules(hdf5 IMPORTED_TARGET ${SHARDWISE_HDF5_PACKAGE})
-if(NOT hdf5_FOUND)
-  set(SHARDWISE_HDF5_PACKAGE hdf5)
-  pkg_check_modules(hdf5 IMPORTED_TARGET ${SHARDWISE_HDF5_PACKAGE})
-endif()
-shardwise_optional(HDF5 "${hdf5_FOUND}")
+# The serial library: Debian installs serial and MPI builds side by side under names of their own. It is loaded when a
+# load asks for it, by the name that it gives itself.
+set(hdf5_found FALSE)
+foreach(package hdf5-serial hdf5)
+  pkg_check_modules(hdf5 ${package})
+  if(hdf5_FOUND)
+    list(GET hdf5_LINK_LIBRARIES 0 library)
+    execute_process(COMMAND ${CMAKE_READELF} -d ${library} OUTPUT_VARIABLE dynamic ERROR_QUIET)
+    if(dynamic MATCHES "SONAME[^\n]*\\[([^]]+)\\]")
+      set(SHARDWISE_HDF5_LIBRARY ${CMAKE_MATCH_1})
+      set(hdf5_found TRUE)
+    endif()
+    break()
+  endif()
+endforeach()
+shardwise_optional(HDF5 "${hdf5_found}")
 
 # GPU back ends need nvcc, the toolkit and NCCL's header; the libraries of the last one are loaded when a load asks for them.
 set(cuda_found FALSE)

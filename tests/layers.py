@@ -50,6 +50,7 @@ LITERAL = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)  # with the lines that continue it
 # Not functions though a parenthesis may precede their brace.
 BLOCK_WORDS = re.compile(r"\b(namespace|class|struct|enum|union|extern)\b")
 
@@ -119,8 +120,10 @@ class Checker:
 
 
 def blank_literals(text):
-    """Comments and literals replaced by spaces; lines stay where they are."""
-    return LITERAL.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+    """Comments, literals and what is for the preprocessor replaced by spaces; lines stay where they are."""
+    for pattern in (LITERAL, DIRECTIVE):
+        text = pattern.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+    return text
 
 
 def functions(text):

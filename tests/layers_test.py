@@ -38,6 +38,7 @@ ALLOWED = [
     ("bench/a.cpp", "#include <liburing.h>\n"),
     ("src/util/a.cpp", "void f() {\n" + LONG_BODY[:500] + "}\nvoid g() {\n" + LONG_BODY[:500] + "}\n"),
     ("src/util/a.cpp", "class C {\n    void f() {}\n" + "    int a;\n" * 70 + "};\n"),
+    ("src/util/a.cpp", "#define LIST(X) \\\n    X(a) X(b)\nnamespace n {\n" + "int a;\n" * 70 + "}\n"),
     ("src/util/a.cpp", 'char const* t = "{(";  // {(\nint n = 1\'000;\nvoid f() {}\n' + "int a;\n" * 70),
     ("src/util/a.cpp", "// " + "x" * 117 + "\n"),
 ]

@@ -105,7 +105,7 @@ struct BlockRange {
 struct DirectRead {
     FileRange range;
     BlockRange blocks;        ///< into Plan::direct_blocks
-    bool is_by_runs = false;  ///< of a cached file: each run is read for itself, straight into place
+    bool is_scattered = false;  ///< of a cached file: runs are read straight into place, what lies between them not
 };
 
 /// One read into this rank's slot of a wave. File byte `range.begin` lands at `slot_offset`, and both are the same

@@ -122,6 +122,7 @@ void LoadRun::check_outputs() {
         if (!options.stats.empty() && context.rank() == 0) { PendingFile const stats_file(options.stats); }
         if (!options.trace.empty() && context.rank() == 0) { PendingFile const trace_file(options.trace); }
         if (options.out.empty()) { return; }
+        if (options.format == RankFormat::hdf5) { require_hdf5(); }
         PendingFile const rank_file(rank_file_path(options.out, context.rank(), options.format));
     });
 }

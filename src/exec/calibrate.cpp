@@ -199,7 +199,7 @@ class Calibration {
         Lanes lanes(threads, {&into, 1}, kLongRequest);
         for (std::size_t i = 0; i < ranges.size(); ++i) {
             lanes.submit(
-                {.id = i, .blocks = {&blocks[i], 1}, .reader = &reader, .range = ranges[i], .is_by_runs = true});
+                {.id = i, .blocks = {&blocks[i], 1}, .reader = &reader, .range = ranges[i], .is_scattered = true});
         }
         std::vector<PlaceDone> done;
         while (lanes.under_way() > 0) { lanes.poll(done); }

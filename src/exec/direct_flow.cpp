@@ -30,7 +30,7 @@ bool DirectFlow::feed() {
 
 bool DirectFlow::submit_next() {
     auto const index = static_cast<std::uint32_t>(submitted_);
-    auto const& [range, blocks, is_by_runs] = plan_.direct[index];
+    auto const& [range, blocks, is_scattered] = plan_.direct[index];
     auto const id = WorkId{WorkId::Kind::direct, 0, index}.pack();
     if (auto* const reader = readers_.inline_reader_of(range.file); reader != nullptr) {
         if (placer_.under_way() >= 2 * placer_.threads()) { return false; }
@@ -39,7 +39,7 @@ bool DirectFlow::submit_next() {
                         .blocks = blocks_of(index),
                         .reader = reader,
                         .range = range,
-                        .is_by_runs = is_by_runs && reader->fills_room()});
+                        .is_scattered = is_scattered && reader->fills_room()});
         return true;
     }
     if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }

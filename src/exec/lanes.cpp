@@ -1,9 +1,12 @@
 #include "exec/lanes.hpp"
 
+#include <array>
+
 #include <fmt/format.h>
 
 #include "convert/runs.hpp"
 #include "exec/traced.hpp"
+#include "plan/cached_cost.hpp"
 
 namespace shardwise {
 
@@ -23,17 +26,34 @@ Lanes::~Lanes() {
     work_added_.notify_all();
 }
 
-void Lanes::read_runs(PlaceJob const& job) {
-    for (auto const& block : job.blocks) {
-        for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t bytes) {
-            job.reader->read({job.range.file, job.range.begin + source, bytes},
-                             tensors_[block.tensor].subspan(target, bytes));
-        });
-    }
+/// Calls of the reader for the runs of a block that lie close together, as ScatteredRuns counts them.
+void Lanes::read_runs(PlaceJob const& job, CopyBlock const& block) {
+    thread_local std::array<std::byte, kScatteredGap> unwanted;  // what lies between runs; nobody reads it
+    auto const runs_of_call = block.runs() / estimate_ranges(block, kScatteredGap).ranges;
+    std::vector<std::span<std::byte>> stretches;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    std::uint64_t runs = 0;
+    for_each_run(block, [&](std::uint64_t source, std::uint64_t target, std::uint64_t bytes) {
+        if (runs == 0) {
+            begin = source;
+        } else if (source > end) {
+            stretches.push_back(std::span(unwanted).first(source - end));
+        }
+        stretches.push_back(tensors_[block.tensor].subspan(target, bytes));
+        end = source + bytes;
+        if (++runs < runs_of_call) { return; }
+        job.reader->scatter({job.range.file, job.range.begin + begin, end - begin}, stretches);
+        stretches.clear();
+        runs = 0;
+    });
 }
 
 void Lanes::read_and_place(PlaceJob const& job, Room& room) {
-    if (job.is_by_runs) { return read_runs(job); }
+    if (job.is_scattered) {
+        for (auto const& block : job.blocks) { read_runs(job, block); }
+        return;
+    }
     if (job.reader->fills_room() && room.bytes().empty()) {
         room = Room(room_bytes_);
         rooms_bytes_ += room_bytes_;

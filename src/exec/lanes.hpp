@@ -48,7 +48,7 @@ class Lanes final : public Placer {
 
     PlaceDone run(PlaceJob const& job, Room& room, std::size_t lane);
     void read_and_place(PlaceJob const& job, Room& room);
-    void read_runs(PlaceJob const& job);
+    void read_runs(PlaceJob const& job, CopyBlock const& block);
     void work(std::stop_token const& stop, std::size_t lane);
     std::optional<PlaceJob> take();
 

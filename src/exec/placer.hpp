@@ -22,7 +22,7 @@ struct PlaceJob {
     bool is_packed = false;                  ///< runs follow each other, as messages carry them
     InlineReader* reader = nullptr;
     FileRange range = {};     ///< what the reader is to read; block sources count from its first byte
-    bool is_by_runs = false;  ///< the reader reads each run for itself, straight into place
+    bool is_scattered = false;  ///< the reader brings runs straight into place
 };
 
 struct PlaceDone {

@@ -71,13 +71,24 @@ class InlineReader {
    public:
     virtual ~InlineReader() = default;
 
-    /// True if read() always fills @p room, so that reading short runs straight into place pays.
+    /// True if read() always fills @p room, so that runs can be read straight into place.
     virtual bool fills_room() const noexcept = 0;
 
     /// The bytes of @p range: in the first bytes of @p room, which is as long at least, or in memory of the reader's
     /// own.
     /// @throws Error as Reader.
     virtual std::span<std::byte const> read(FileRange const& range, std::span<std::byte> room) = 0;
+
+    /// Reads @p range into stretches of memory, one after the other, as long as the range together; only where
+    /// fills_room().
+    /// @throws Error as Reader.
+    virtual void scatter(FileRange const& range, std::span<std::span<std::byte> const> into) {
+        auto at = range.begin;
+        for (auto const& stretch : into) {
+            read({range.file, at, stretch.size()}, stretch);
+            at += stretch.size();
+        }
+    }
 
     /// Says that what read() gave is not used any more, and that @p used_bytes of it were.
     virtual void release(std::span<std::byte const> data, std::uint64_t used_bytes) noexcept = 0;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "plan/direct_reads.hpp"
+#include "plan/cached_cost.hpp"
 
 namespace shardwise {
 namespace {
@@ -10,14 +10,15 @@ namespace {
 /// What waves cost beside the copies: ranks wait for each other, and shared windows have small pages.
 constexpr double kWavePenalty = 2;
 
-/// Whether every rank had better copy its own part of a cached tensor, by the bytes that it would copy each way: the
-/// runs one by one, or with their gaps and then into place; against its stripe in and out again, and its part into
-/// place.
+/// Whether every rank had better copy its own part of a cached tensor, by the bytes that it would copy each way: runs
+/// by calls of their own, passing over the gaps, or through room; against its stripe in and out again, and its part
+/// into place.
 bool is_direct_when_cached(SourceUse const& use, std::int64_t ranks) noexcept {
-    auto const by_runs = use.used_bytes + use.runs * kCallBytes;
-    auto const with_gaps = use.direct.bytes + use.used_bytes;
+    ScatteredRuns const apart = {use.runs, use.runs, use.used_bytes, use.used_bytes};
+    ScatteredRuns const together_runs = {use.direct.ranges, use.runs, use.used_bytes, use.direct.bytes};
+    auto const alone = std::min({apart.cost(), together_runs.cost(), room_cost(use.used_bytes, use.direct.bytes)});
     auto const together = 2 * use.needed.size() / static_cast<std::uint64_t>(ranks) + use.used_bytes;
-    return static_cast<double>(std::min(by_runs, with_gaps)) <= kWavePenalty * static_cast<double>(together);
+    return static_cast<double>(alone) <= kWavePenalty * static_cast<double>(together);
 }
 
 /// The same with GPUs, by what crosses the host's memory and the bus: gaps come along, exchange costs next to nothing.

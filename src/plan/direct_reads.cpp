@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plan/cached_cost.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {
@@ -48,21 +49,16 @@ void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> nee
 DirectReads::Way DirectReads::way_for(std::uint32_t file) const {
     bool const is_cached = file < facts_.size() && facts_[file].is_cached();
     if (!is_cached) { return {false, limits_.request_bytes}; }
-    std::uint64_t runs = 0;
-    bool is_moved = true;
-    for (auto const& block : absolute_) {
-        runs += block.runs();
-        is_moved = is_moved && block.cast.is_move();
-    }
-    std::uint64_t with_gaps = 0;
-    for (auto const& range : ranges_) { with_gaps += range.size(); }
-    bool const is_by_runs = is_moved && runs * kCallBytes <= with_gaps / kRoomCopyShare + kCallBytes;
-    if (is_by_runs) { return {true, limits_.request_bytes}; }
+    auto const runs = scattered(absolute_);
+    std::uint64_t read_bytes = 0;
+    for (auto const& range : ranges_) { read_bytes += range.size(); }
+    bool const is_moved = std::ranges::all_of(absolute_, [](CopyBlock const& b) { return b.cast.is_move(); });
+    if (is_moved && runs.cost() <= room_cost(runs.used_bytes, read_bytes)) { return {true, limits_.request_bytes}; }
     return {false, std::min(limits_.request_bytes, kCachedRequest)};
 }
 
 bool DirectReads::extend_last(std::uint32_t file, ByteRange range, Way way) {
-    if (reads.empty() || reads.back().is_by_runs != way.is_by_runs) { return false; }
+    if (reads.empty() || reads.back().is_scattered != way.is_scattered) { return false; }
     auto& last = reads.back().range;
     bool const follows = last.file == file && range.begin >= last.end() && range.begin <= last.end() + limits_.max_gap;
     if (!follows || range.end > align_down(last.begin, kSlotAlignment) + way.request_bytes) { return false; }
@@ -73,7 +69,7 @@ bool DirectReads::extend_last(std::uint32_t file, ByteRange range, Way way) {
 void DirectReads::add_range(std::uint32_t file, ByteRange range, Way way) {
     if (!extend_last(file, range, way)) {
         reads.push_back(
-            {{file, range.begin, range.size()}, {static_cast<std::uint32_t>(blocks.size()), 0}, way.is_by_runs});
+            {{file, range.begin, range.size()}, {static_cast<std::uint32_t>(blocks.size()), 0}, way.is_scattered});
     }
     auto& read = reads.back();
     // Blocks are ordered by source; a block may begin far before the range and still reach into it.

@@ -17,19 +17,11 @@ struct ReadLimits {
     std::uint64_t request_bytes = 4ULL << 20U;   ///< a multiple of kSlotAlignment
 };
 
-/// To read from the page cache is to copy, and a system call takes about as long as copying this many bytes.
-inline constexpr std::uint64_t kCallBytes = 4096;
-
-/// What is not wanted of a cached file is copied with the rest, into room that stays in the core's own cache if it is
-/// no longer than this; such a copy costs this part of one into place.
-inline constexpr std::uint64_t kCachedRequest = 256ULL << 10U;
-inline constexpr std::uint64_t kRoomCopyShare = 4;
-
 /// Collects direct reads, in plan order.
 class DirectReads {
    public:
-    /// @param facts by file; of cached ones, runs are read one by one, straight into place, where calls cost less than
-    ///        to copy the gaps, too. Empty: nothing is read out of the page cache.
+    /// @param facts by file; of cached ones, runs are read straight into place where that costs less than to read
+    ///        everything and then copy. Empty: nothing is read out of the page cache.
     explicit DirectReads(ReadLimits limits, std::span<FileFacts const> facts = {}) : limits_(limits), facts_(facts) {}
 
     /// Adds what this rank needs of one stored tensor.
@@ -42,7 +34,7 @@ class DirectReads {
    private:
     /// How the bytes of one tensor are read.
     struct Way {
-        bool is_by_runs;
+        bool is_scattered;
         std::uint64_t request_bytes;
     };
     Way way_for(std::uint32_t file) const;

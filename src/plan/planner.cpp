@@ -9,6 +9,7 @@
 #include <shardwise/plan.hpp>
 
 #include "mapping/parameters.hpp"
+#include "plan/cached_cost.hpp"
 #include "plan/cost.hpp"
 #include "plan/demand.hpp"
 #include "plan/direct_reads.hpp"
@@ -75,17 +76,12 @@ void fill_totals(Plan& plan) {
     auto& totals = plan.totals;
     for (auto const& direct : plan.direct) {
         auto const blocks = std::span(plan.direct_blocks).subspan(direct.blocks.first, direct.blocks.count);
-        std::uint64_t used = 0;
-        std::uint64_t runs = 0;
-        for (auto const& block : blocks) {
-            used += block.bytes();
-            runs += block.runs();
-        }
-        totals.needed_bytes += used;
-        auto const read = direct.is_by_runs ? used : direct.range.size_bytes;
+        auto const runs = scattered(blocks);
+        auto const read = direct.is_scattered ? runs.read_bytes : direct.range.size_bytes;
+        totals.needed_bytes += runs.used_bytes;
         totals.read_bytes += read;
-        totals.over_read_bytes += read - used;
-        totals.requests += direct.is_by_runs ? runs : 1;
+        totals.over_read_bytes += read - runs.used_bytes;
+        totals.requests += direct.is_scattered ? runs.calls : 1;
     }
     std::uint64_t message_bytes = 0;
     for (auto const& wave : plan.waves) {

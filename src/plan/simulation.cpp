@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "plan/direct_reads.hpp"
+#include "plan/cached_cost.hpp"
 #include "plan/fan_out.hpp"
 #include "util/checked.hpp"
 
@@ -51,20 +51,14 @@ void Simulation::add(Plan const& plan) {
 
 void Simulation::RankWork::add_direct(Plan const& plan) {
     for (auto const& read : plan.direct) {
-        std::uint64_t used = 0;
-        std::uint64_t runs = 0;
-        for (auto const& block : std::span(plan.direct_blocks).subspan(read.blocks.first, read.blocks.count)) {
-            used += block.bytes();
-            runs += block.runs();
-        }
         if (!plan.facts[read.range.file].is_cached()) {
             direct_bytes += read.range.size_bytes;
             ++direct_requests;
-        } else if (read.is_by_runs) {
-            cached_bytes += static_cast<double>(used + runs * kCallBytes);
-        } else {
-            cached_bytes += static_cast<double>(used + read.range.size_bytes / kRoomCopyShare);
+            continue;
         }
+        auto const runs = scattered(std::span(plan.direct_blocks).subspan(read.blocks.first, read.blocks.count));
+        auto const cost = read.is_scattered ? runs.cost() : room_cost(runs.used_bytes, read.range.size_bytes);
+        cached_bytes += static_cast<double>(cost);
     }
 }
 

@@ -83,7 +83,7 @@ std::vector<std::string> read_lines(Plan const& plan) {
             runs += block.runs();
         }
         list.push_back(fmt::format("{} for itself, {} run(s) of it{}", told(read.range, plan), runs,
-                                   read.is_by_runs ? ", one by one" : ""));
+                                   read.is_scattered ? ", straight into place" : ""));
     }
     for (std::size_t wave = 0; wave < plan.waves.size(); ++wave) {
         for (auto const& read : plan.waves[wave].reads) {

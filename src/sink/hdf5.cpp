@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sink/rank_files.hpp"
+
 namespace shardwise {
 namespace {
 
@@ -18,7 +20,30 @@ std::string system_words(std::string text) {
     return text;
 }
 
+/// The name under which a library has a function, versions spelt out.
+#define SHARDWISE_TEXT(name) #name
+#define SHARDWISE_FIND(function) , function(library.get<decltype(function)>(SHARDWISE_TEXT(function)))
+
 }  // namespace
+
+Hdf5Library::Hdf5Library(std::string name) : library(std::move(name)) SHARDWISE_HDF5_FUNCTIONS(SHARDWISE_FIND) {
+    H5open();  // or the variables are not set yet
+}
+
+hid_t Hdf5Library::id(char const* variable) const {
+    return *library.get<hid_t const*>(variable);
+}
+
+Hdf5Library const& hdf5() {
+    static auto const* const library = new Hdf5Library(SHARDWISE_HDF5_LIBRARY);
+    return *library;
+}
+
+void require_hdf5() {
+    try {
+        static_cast<void>(hdf5());
+    } catch (Error const& error) { throw error.while_("--format hdf5"); }
+}
 
 /// The innermost message has the system's words.
 std::string take_hdf5_error() {
@@ -27,8 +52,8 @@ std::string take_hdf5_error() {
         if (error->desc != nullptr) { *static_cast<std::string*>(out) = error->desc; }
         return 0;
     };
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep, &text);
-    H5Eclear2(H5E_DEFAULT);
+    hdf5().H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep, &text);
+    hdf5().H5Eclear2(H5E_DEFAULT);
     return system_words(std::move(text));
 }
 

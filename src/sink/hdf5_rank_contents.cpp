@@ -9,19 +9,21 @@ namespace shardwise {
 namespace {
 
 std::string text_attribute(hid_t object, char const* name) {
-    AttributeId const attribute(check(H5Aopen(object, name, H5P_DEFAULT), name));
-    TypeId const type(check(H5Aget_type(attribute.get()), name));
-    std::string text(H5Tget_size(type.get()), '\0');
-    check(H5Aread(attribute.get(), type.get(), text.data()), name);
+    AttributeId const attribute(check(hdf5().H5Aopen(object, name, H5P_DEFAULT), name));
+    TypeId const type(check(hdf5().H5Aget_type(attribute.get()), name));
+    std::string text(hdf5().H5Tget_size(type.get()), '\0');
+    check(hdf5().H5Aread(attribute.get(), type.get(), text.data()), name);
     return text.substr(0, text.find('\0'));
 }
 
 std::vector<std::int64_t> numbers_attribute(hid_t object, char const* name) {
-    AttributeId const attribute(check(H5Aopen(object, name, H5P_DEFAULT), name));
-    SpaceId const space(check(H5Aget_space(attribute.get()), name));
-    auto const count = check(H5Sget_simple_extent_npoints(space.get()), name);
+    AttributeId const attribute(check(hdf5().H5Aopen(object, name, H5P_DEFAULT), name));
+    SpaceId const space(check(hdf5().H5Aget_space(attribute.get()), name));
+    auto const count = check(hdf5().H5Sget_simple_extent_npoints(space.get()), name);
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
-    if (!numbers.empty()) { check(H5Aread(attribute.get(), H5T_NATIVE_INT64, numbers.data()), name); }
+    if (!numbers.empty()) {
+        check(hdf5().H5Aread(attribute.get(), hdf5().id("H5T_NATIVE_INT64_g"), numbers.data()), name);
+    }
     return numbers;
 }
 
@@ -33,8 +35,8 @@ TensorRecord record_of(hid_t dataset, std::string const& name) {
     if (!dtype) { throw Error(Errc::input, fmt::format("{}: its attribute dtype names no type", name)); }
     record.dtype = *dtype;
     record.shape = Shape(extents);
-    record.size_bytes = H5Dget_storage_size(dataset);
-    auto const begin = H5Dget_offset(dataset);
+    record.size_bytes = hdf5().H5Dget_storage_size(dataset);
+    auto const begin = hdf5().H5Dget_offset(dataset);
     record.begin = begin == HADDR_UNDEF ? 0 : begin;
     auto const elements = static_cast<std::uint64_t>(record.shape.num_elements());
     auto const expected = elements * static_cast<std::uint64_t>(bits(record.dtype)) / 8;
@@ -54,8 +56,8 @@ struct Visit {
 herr_t look_at(hid_t file, char const* name, H5L_info_t const*, void* data) {
     auto& visit = *static_cast<Visit*>(data);
     try {
-        ObjectId const object(check(H5Oopen(file, name, H5P_DEFAULT), name));
-        if (H5Iget_type(object.get()) == H5I_DATASET) { visit.records.push_back(record_of(object.get(), name)); }
+        ObjectId const object(check(hdf5().H5Oopen(file, name, H5P_DEFAULT), name));
+        if (hdf5().H5Iget_type(object.get()) == H5I_DATASET) { visit.records.push_back(record_of(object.get(), name)); }
         return 0;
     } catch (...) {
         visit.failure = std::current_exception();
@@ -66,11 +68,11 @@ herr_t look_at(hid_t file, char const* name, H5L_info_t const*, void* data) {
 }  // namespace
 
 FileHeader read_hdf5_rank_file(std::string const& path) {
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+    hdf5().H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
     try {
-        FileId const file(check(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "open"));
+        FileId const file(check(hdf5().H5Fopen(path.c_str(), kReadOnly, H5P_DEFAULT), "open"));
         Visit visit;
-        auto const result = H5Lvisit(file.get(), H5_INDEX_NAME, H5_ITER_NATIVE, look_at, &visit);
+        auto const result = hdf5().H5Lvisit(file.get(), H5_INDEX_NAME, H5_ITER_NATIVE, look_at, &visit);
         if (visit.failure) { std::rethrow_exception(visit.failure); }
         check(result, "list the datasets");
         auto const place = numbers_attribute(file.get(), "rank_world");

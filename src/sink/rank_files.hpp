@@ -40,13 +40,17 @@ void remove_surplus_rank_files(std::string const& folder, Plan const& plan, Rank
 /// One rank's file, written but without its name.
 PendingFile write_safetensors_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path);
 
+/// @throws Error unavailable if HDF5 files can be neither written nor read: it is not built in (naming the CMake
+///         option), or its library is not on this machine.
+void require_hdf5();
+
 /// The same as HDF5: a contiguous dataset a tensor, aligned to 64 KiB, with attributes dtype, global_shape, placement.
 /// Types that HDF5 1.10 cannot convert rightly (8-bit floats but E5M2, packed ones) are stored as bytes.
-/// @throws Error unavailable naming the CMake option when HDF5 is not built in.
+/// @throws Error as require_hdf5().
 PendingFile write_hdf5_rank_file(ParameterStore const& store, Plan const& plan, std::string const& path);
 
 /// The tensors of a rank's HDF5 file and where their bytes lie in it; its metadata are those of a safetensors one.
-/// @throws Error io; Error input for a dataset that is no tensor; Error unavailable when HDF5 is not built in.
+/// @throws Error io; Error input for a dataset that is no tensor; or as require_hdf5().
 FileHeader read_hdf5_rank_file(std::string const& path);
 
 /// The tensors of a rank's file.

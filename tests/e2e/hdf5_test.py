@@ -1,6 +1,7 @@
 """HDF5 rank files as users of h5py and h5dump meet them."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -11,6 +12,7 @@ import pytest
 
 from checkpoints import Tensor, differences, random_tensor, read_rank, write_checkpoint
 from hdf5_files import read_rank_file, text
+from refusal import HASTY_LAUNCHER, UNAVAILABLE, assert_nothing_under_a_final_name, assert_refused
 
 RANKS = 3
 ALIGNMENT = 64 << 10
@@ -140,3 +142,17 @@ def test_verify_compares_hdf5_files_of_every_type(shardwise, types, written):
     result = shardwise.run("verify", types, written["hdf5"])
     assert result.returncode == 0, result.stdout + result.stderr
     assert "80 of 80 tensors are the same" in result.stdout
+
+
+def test_a_machine_whose_hdf5_cannot_be_loaded_is_told_before_anything_is_read(shardwise, types, tmp_path):
+    said = shardwise.check("load", types, "--format=hdf5", f"--out={tmp_path / 'found'}", env={"LD_DEBUG": "libs"})
+    name = re.search(r"find library=(libhdf5\S*)", said.stderr)[1]
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / name).write_text("not a library")
+    env = {**HASTY_LAUNCHER, "LD_LIBRARY_PATH": str(tmp_path / "libraries")}
+    out = tmp_path / "out"
+    result = shardwise.run("load", types, "--format=hdf5", f"--out={out}", ranks=2, env=env)
+    assert_refused(result, UNAVAILABLE, ["--format hdf5", name])
+    assert_nothing_under_a_final_name(out)
+    # Who does not ask for it does not need it.
+    shardwise.check("load", types, f"--out={out}", ranks=2, env=env)

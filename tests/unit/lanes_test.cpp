@@ -9,6 +9,8 @@
 
 #include <gmock/gmock.h>
 
+#include "plan/cached_cost.hpp"
+
 namespace shardwise::test {
 namespace {
 
@@ -51,6 +53,35 @@ class MemoryReader final : public InlineReader {
    private:
     Bytes const& file_;
     std::uint64_t bad_begin_;
+};
+
+/// Fills stretches out of memory, and counts.
+class ScatteringReader final : public InlineReader {
+   public:
+    explicit ScatteringReader(Bytes const& file) : file_(file) {}
+
+    bool fills_room() const noexcept override { return true; }
+    std::span<std::byte const> read(FileRange const&, std::span<std::byte>) override {
+        throw Error(Errc::io, "nothing is to be read into room");
+    }
+    void scatter(FileRange const& range, std::span<std::span<std::byte> const> into) override {
+        auto at = range.begin;
+        for (auto const& stretch : into) {
+            std::memcpy(stretch.data(), file_.data() + at, stretch.size());
+            at += stretch.size();
+        }
+        EXPECT_EQ(at, range.end());
+        ++calls;
+        bytes += range.size_bytes;
+    }
+    void release(std::span<std::byte const>, std::uint64_t) noexcept override {}
+    ReadCounters counters() const noexcept override { return {}; }
+
+    std::uint64_t calls = 0;
+    std::uint64_t bytes = 0;
+
+   private:
+    Bytes const& file_;
 };
 
 /// Jobs that came back, by id.
@@ -136,10 +167,40 @@ TEST(Lanes, RunsAreReadIntoPlaceWithoutRoom) {
     Lanes lanes(2, store.spans, kPiece);
     auto const skipped = 10UL;
     for (auto& block : blocks) { block.source -= skipped; }
-    lanes.submit({.id = 1, .blocks = blocks, .reader = &reader, .range = {0, skipped, 3 * kPiece}, .is_by_runs = true});
+    lanes.submit(
+        {.id = 1, .blocks = blocks, .reader = &reader, .range = {0, skipped, 3 * kPiece}, .is_scattered = true});
     EXPECT_EQ(poll_all(lanes).size(), 1U);
     EXPECT_EQ(store.memory, expected);
     EXPECT_EQ(lanes.staging_bytes(), 0U);
+}
+
+TEST(Lanes, RunsCloseTogetherComeByOneCallThatPassesOverWhatLiesBetween) {
+    // Five runs 8 KiB + 8 B apart: a gap that is passed over; four further apart: a call each; nested ones, both.
+    auto const file = random_bytes(10 * 100'000);
+    std::vector<std::byte> memory(50 * 8);
+    std::vector<std::span<std::byte>> const tensors = {memory};
+    std::vector<CopyBlock> blocks = {piece(0, 0, 8), piece(100'000, 40, 8), piece(200'000, 80, 8)};
+    blocks[0].loops = {{5, 8200, 8}};
+    blocks[1].loops = {{4, 8201, 8}};
+    blocks[2].loops = {{3, 100'000, 24}, {3, 16, 8}};
+    std::vector<std::byte> expected(memory.size());
+    auto const put = [&](std::size_t source, std::size_t target) {
+        std::copy_n(file.begin() + static_cast<std::ptrdiff_t>(source), 8,
+                    expected.begin() + static_cast<std::ptrdiff_t>(target));
+    };
+    for (std::size_t i = 0; i < 5; ++i) { put(i * 8200, 8 * i); }
+    for (std::size_t i = 0; i < 4; ++i) { put(100'000 + i * 8201, 40 + 8 * i); }
+    for (std::size_t i = 0; i < 9; ++i) { put(200'000 + i / 3 * 100'000 + i % 3 * 16, 80 + 8 * i); }
+    ScatteringReader reader(file);
+    Lanes lanes(1, tensors, kPiece);
+    lanes.submit({.id = 1, .blocks = blocks, .reader = &reader, .range = {0, 0, file.size()}, .is_scattered = true});
+    EXPECT_FALSE(poll_all(lanes).at(1).error.has_value());
+    EXPECT_EQ(memory, expected);
+    EXPECT_EQ(reader.calls, 1U + 4U + 3U);
+    auto const counted = scattered(blocks);
+    EXPECT_EQ(counted.calls, reader.calls);
+    EXPECT_EQ(counted.read_bytes, reader.bytes);
+    EXPECT_EQ(counted.used_bytes, 8U * 18U);
 }
 
 TEST(Lanes, AJobThatFailsComesBackWithItsErrorAndTheOthersAreDone) {

@@ -221,6 +221,48 @@ TEST(PreadReader, EndsHoweverOftenItIsDroppedAfterItsLastRead) {
     }
 }
 
+/// Fills @p count stretches of 1 to 9 bytes, one after the other, from byte @p begin on, and compares.
+void expect_scattered(InlineReader& reader, std::string const& content, std::uint64_t begin, std::size_t count) {
+    std::string filled(count * 10, '-');
+    auto expected = filled;
+    std::vector<std::span<std::byte>> into;
+    auto at = begin;
+    for (std::size_t i = 0; i < count; ++i) {
+        auto const size = 1 + i % 9;
+        into.push_back(std::as_writable_bytes(std::span(filled).subspan(i * 10, size)));
+        expected.replace(i * 10, size, content, at, size);
+        at += size;
+    }
+    reader.scatter({0, begin, at - begin}, into);
+    EXPECT_EQ(filled, expected) << count << " stretches";
+}
+
+TEST(CachedReader, ScattersARangeOverAnyNumberOfStretches) {
+    ScratchFolder const folder;
+    auto const content = pattern(40000, 8);
+    std::vector<FileRecord> const files = {{folder.write("file", content), content.size(), 0}};
+    auto const reader = make_cached_reader(files);
+    std::uint64_t bytes = 0;
+    for (std::size_t const count : {1U, 2U, 1023U, 1024U, 1025U, 5000U}) {
+        expect_scattered(*reader, content, 3 + count, count);
+        for (std::size_t i = 0; i < count; ++i) { bytes += 1 + i % 9; }
+    }
+    EXPECT_EQ(reader->counters().requests, 6U) << "one for each range";
+    EXPECT_EQ(reader->counters().bytes, bytes);
+}
+
+TEST(CachedReader, SaysThatAFileWasCutWhileItIsScattered) {
+    ScratchFolder const folder;
+    std::vector<FileRecord> const files = {{folder.write("file", pattern(40000, 8)), 40000, 0}};
+    auto const reader = make_cached_reader(files);
+    ASSERT_EQ(::truncate(files[0].path.c_str(), 30000), 0);
+    std::vector<std::byte> memory(40000);
+    std::vector<std::span<std::byte>> into;
+    for (std::size_t i = 0; i < 400; ++i) { into.push_back(std::span(memory).subspan(100 * i, 100)); }
+    auto const error = error_of([&] { reader->scatter({0, 0, 40000}, into); });
+    EXPECT_THAT(error, IsError(Errc::input, "has 30000 B now, its header was read when it had 40000"));
+}
+
 TEST(ReaderSet, FilesOfDifferentReadersAreReadTogetherAndCountedApart) {
     ScratchFolder const folder;
     std::vector<FileRecord> files;
