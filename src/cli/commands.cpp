@@ -20,16 +20,14 @@
 namespace shardwise::cli {
 namespace {
 
-/// What is known of the files without a job: as told, or as this machine sees them.
+/// What is known of the files without a job, as this machine sees them; what is in the page cache, as told.
 std::vector<FileFacts> facts_for_plan(Catalog const& catalog, std::string const& assume) {
     std::vector<FileFacts> facts;
     for (auto const& file : catalog.files()) {
-        if (assume.empty()) {
-            facts.push_back(probe_file(file));
-        } else {
-            facts.emplace_back();
-            facts.back().cached_fraction = assume == "cached" ? 1.0 : 0.0;
-        }
+        facts.push_back(probe_file(file));
+        if (assume.empty()) { continue; }
+        facts.back().is_memory = false;
+        facts.back().cached_fraction = assume == "cached" ? 1.0 : 0.0;
     }
     return facts;
 }
