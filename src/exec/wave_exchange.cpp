@@ -20,8 +20,8 @@ std::optional<std::span<std::byte const>> already_packed(std::span<CopyBlock con
 
 }  // namespace
 
-WaveExchange::WaveExchange(ExchangeParts& parts, std::uint32_t wave_number, Memory const& memory)
-    : parts_(parts), number_(wave_number), memory_(memory), missing_pieces_(wave().receives.size()) {
+WaveExchange::WaveExchange(ExchangeParts& parts, std::uint32_t wave_number, Resources const& resources)
+    : parts_(parts), number_(wave_number), resources_(resources), missing_pieces_(wave().receives.size()) {
     auto const pieces = wave().receives.size() + wave().sends.size() + 1;
     rooms_.resize(pieces);
     packed_.resize(pieces);
@@ -38,8 +38,8 @@ WaveExchange::WaveExchange(ExchangeParts& parts, std::uint32_t wave_number, Memo
 }
 
 std::span<std::byte> WaveExchange::take_room(std::uint64_t size_bytes) {
-    auto const taken = memory_.room.first(size_bytes);
-    memory_.room = memory_.room.subspan(size_bytes);
+    auto const taken = resources_.room.first(size_bytes);
+    resources_.room = resources_.room.subspan(size_bytes);
     return taken;
 }
 
@@ -51,7 +51,7 @@ void WaveExchange::start_broadcasts() {
         parts_.transport.receive_broadcast(static_cast<int>(receive.peer), rooms_[i],
                                            WorkId{WorkId::Kind::wave, number_, i}.pack());
     }
-    if (wave().stripe_bytes > 0) { parts_.transport.broadcast(memory_.slot.first(wave().stripe_bytes)); }
+    if (wave().stripe_bytes > 0) { parts_.transport.broadcast(resources_.slot.first(wave().stripe_bytes)); }
     parts_.transport.start();
 }
 
@@ -87,7 +87,7 @@ std::span<std::byte const> WaveExchange::pack(Delivery const& delivery, std::spa
 std::span<std::byte const> WaveExchange::source_of(std::uint32_t piece) const {
     auto const& receives = wave().receives;
     bool const is_own = piece >= receives.size() || receives[piece].peer == parts_.plan.rank;
-    return is_own ? memory_.slot : parts_.transport.outbox(memory_.outbox, receives[piece].seat);
+    return is_own ? resources_.slot : parts_.transport.outbox(resources_.outbox, receives[piece].seat);
 }
 
 void WaveExchange::start_round() {
@@ -96,10 +96,10 @@ void WaveExchange::start_round() {
          next_message_ < list_.size() && list_[next_message_].round == round; ++next_message_) {
         auto const& message = list_[next_message_];
         if (message.is_incoming) {
-            parts_.transport.receive({message.peer, memory_.channel}, rooms_[message.piece],
+            parts_.transport.receive({message.peer, resources_.channel}, rooms_[message.piece],
                                      WorkId{WorkId::Kind::wave, number_, message.piece}.pack());
         } else {
-            parts_.transport.send({message.peer, memory_.channel}, packed_[message.piece]);
+            parts_.transport.send({message.peer, resources_.channel}, packed_[message.piece]);
         }
     }
     parts_.transport.start();
@@ -117,13 +117,13 @@ void WaveExchange::place(std::uint32_t receive, std::span<std::byte const> bytes
 }
 
 bool WaveExchange::advance() {
-    if (next_message_ == list_.size() || !parts_.transport.is_idle_on(memory_.channel)) { return false; }
+    if (next_message_ == list_.size() || !parts_.transport.is_idle_on(resources_.channel)) { return false; }
     start_round();
     return true;
 }
 
 bool WaveExchange::is_done() const noexcept {
-    return missing_pieces_ == 0 && next_message_ == list_.size() && parts_.transport.is_idle_on(memory_.channel);
+    return missing_pieces_ == 0 && next_message_ == list_.size() && parts_.transport.is_idle_on(resources_.channel);
 }
 
 std::uint64_t WaveExchange::bytes() const noexcept {

@@ -33,7 +33,7 @@ struct ExchangeParts {
 /// be exchanged at the same time, each on a channel and with memory of its own.
 class WaveExchange {
    public:
-    struct Memory {
+    struct Resources {
         std::span<std::byte const> slot;  ///< what this rank has read of the wave
         std::span<std::byte> room;        ///< for messages, as message_bytes() says; empty where no rank is far
         std::uint32_t outbox = 0;         ///< index of what its neighbours have read of it
@@ -41,7 +41,7 @@ class WaveExchange {
     };
 
     /// Lets messages go and pieces be placed.
-    WaveExchange(ExchangeParts& parts, std::uint32_t wave, Memory const& memory);
+    WaveExchange(ExchangeParts& parts, std::uint32_t wave, Resources const& resources);
 
     /// Piece @p receive has come whole.
     void on_received(std::uint32_t receive);
@@ -51,7 +51,7 @@ class WaveExchange {
     /// Passes on what has come, as soon as the messages before are through; true if it did.
     bool advance();
 
-    /// Everything is in place, and nothing is read out of its memory any more.
+    /// Everything is in place, and nothing is read out of slot, room and outbox any more.
     bool is_done() const noexcept;
 
     /// Bytes that this rank's tensors get out of the wave.
@@ -69,7 +69,7 @@ class WaveExchange {
 
     ExchangeParts& parts_;
     std::uint32_t number_;
-    Memory memory_;
+    Resources resources_;
     std::vector<WaveMessage> list_;  ///< by round
     std::size_t next_message_ = 0;
     std::vector<std::span<std::byte>> rooms_;         ///< by piece: where it comes in

@@ -112,10 +112,13 @@ void WaveFlow::start_exchange() {
     auto const wave = static_cast<std::uint32_t>(agreed_);
     auto const channel = wave % most_exchanges_;
     auto const room = messages_.size() / most_exchanges_;
-    WaveExchange::Memory const memory = {slot_of(wave), messages_.subspan(channel * room, room), outbox_index(wave),
-                                         channel};
     auto const since = now();
-    exchanges_.push_back({WaveExchange(parts_, wave, memory), since});
+    exchanges_.push_back({WaveExchange(parts_, wave,
+                                       {.slot = slot_of(wave),
+                                        .room = messages_.subspan(channel * room, room),
+                                        .outbox = outbox_index(wave),
+                                        .channel = channel}),
+                          since});
     for (auto const& receive : plan_.waves[wave].receives) {
         if (receive.peer != plan_.rank) { received_bytes_ += receive.bytes; }
     }

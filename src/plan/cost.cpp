@@ -14,9 +14,9 @@ constexpr double kWavePenalty = 2;
 /// by calls of their own, passing over the gaps, or through room; against its stripe in and out again, and its part
 /// into place.
 bool is_direct_when_cached(SourceUse const& use, std::int64_t ranks) noexcept {
-    ScatteredRuns const apart = {use.runs, use.runs, use.used_bytes, use.used_bytes};
-    ScatteredRuns const together_runs = {use.direct.ranges, use.runs, use.used_bytes, use.direct.bytes};
-    auto const alone = std::min({apart.cost(), together_runs.cost(), room_cost(use.used_bytes, use.direct.bytes)});
+    ScatteredRuns const run_by_run = {use.runs, use.runs, use.used_bytes, use.used_bytes};
+    ScatteredRuns const over_gaps = {use.direct.ranges, use.runs, use.used_bytes, use.direct.bytes};
+    auto const alone = std::min({run_by_run.cost(), over_gaps.cost(), room_cost(use.used_bytes, use.direct.bytes)});
     auto const together = 2 * use.needed.size() / static_cast<std::uint64_t>(ranks) + use.used_bytes;
     return static_cast<double>(alone) <= kWavePenalty * static_cast<double>(together);
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <set>
 #include <tuple>
+#include <utility>
 
 namespace shardwise {
 namespace {
@@ -19,17 +20,20 @@ constexpr std::uint32_t kManyFiles = 16;
 
 /// Puts @p indices, places of one round, into turns of files; those of a file stay in their order.
 void deal_by_turns(std::span<std::uint32_t> indices, std::span<ReadPlace const> places) {
+    struct Turn {
+        std::uint64_t number;
+        std::uint32_t file;
+        std::uint32_t index;
+    };
     std::map<std::uint32_t, std::uint64_t> bytes_before;  // by file
-    std::vector<std::tuple<std::uint64_t, std::uint32_t, std::uint32_t, std::uint32_t>>
-        turns;  // and file, place, index
-    for (std::uint32_t i = 0; i < indices.size(); ++i) {
-        auto const& place = places[indices[i]];
-        auto& before = bytes_before[place.file];
-        turns.emplace_back(before / kTurnBytes, place.file, i, indices[i]);
-        before += place.bytes;
+    std::vector<Turn> turns;
+    for (auto const index : indices) {
+        auto const& place = places[index];
+        turns.push_back({bytes_before[place.file] / kTurnBytes, place.file, index});
+        bytes_before[place.file] += place.bytes;
     }
-    std::ranges::sort(turns);
-    std::ranges::transform(turns, indices.begin(), [](auto const& turn) { return std::get<3>(turn); });
+    std::ranges::stable_sort(turns, {}, [](Turn const& turn) { return std::pair(turn.number, turn.file); });
+    std::ranges::transform(turns, indices.begin(), &Turn::index);
 }
 
 }  // namespace

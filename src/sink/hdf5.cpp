@@ -20,15 +20,16 @@ std::string system_words(std::string text) {
     return text;
 }
 
-/// The name under which a library has a function, versions spelt out.
-#define SHARDWISE_TEXT(name) #name
-#define SHARDWISE_FIND(function) , function(library.get<decltype(function)>(SHARDWISE_TEXT(function)))
-
 }  // namespace
 
+/// Two steps, or a name that is a macro would not be spelt out as the library has it.
+#define SHARDWISE_TEXT(name) #name
+#define SHARDWISE_FIND(function) , function(library.get<decltype(function)>(SHARDWISE_TEXT(function)))
 Hdf5Library::Hdf5Library(std::string name) : library(std::move(name)) SHARDWISE_HDF5_FUNCTIONS(SHARDWISE_FIND) {
     H5open();  // or the variables are not set yet
 }
+#undef SHARDWISE_FIND
+#undef SHARDWISE_TEXT
 
 hid_t Hdf5Library::id(char const* variable) const {
     return *library.get<hid_t const*>(variable);
