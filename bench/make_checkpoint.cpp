@@ -78,7 +78,7 @@ void write_content(FileWriter& writer, TensorEntry const& tensor, std::uint64_t 
     }
 }
 
-void write_tensors(File& file, fs::path const& folder, std::uint64_t seed) {
+void write_tensors(File& file, fs::path const& folder, std::uint64_t seed, std::uint64_t alignment) {
     auto const order = safetensors_order(file.tensors);
     std::vector<TensorEntry> ordered;
     std::uint64_t bytes = 0;
@@ -86,7 +86,7 @@ void write_tensors(File& file, fs::path const& folder, std::uint64_t seed) {
         ordered.push_back(file.tensors[index]);
         bytes += ordered.back().size_bytes;
     }
-    auto const header = safetensors_header(ordered, {{"format", "pt"}}, kReferenceAlignment);
+    auto const header = safetensors_header(ordered, {{"format", "pt"}}, alignment);
     PendingFile pending((folder / file.name).string());
     FileWriter writer(pending, header.size() + bytes);
     writer.write(std::as_bytes(std::span(header)));
@@ -139,7 +139,7 @@ void run(po::variables_map const& values) {
     auto files = deal_to_files(tensors, *dtype, std::max<std::size_t>(1, values["files"].as<std::size_t>()));
     std::uint64_t bytes = 0;
     for (auto& file : files) {
-        write_tensors(file, folder, values["seed"].as<std::uint64_t>());
+        write_tensors(file, folder, values["seed"].as<std::uint64_t>(), values["align"].as<std::uint64_t>());
         for (auto const& tensor : file.tensors) { bytes += tensor.size_bytes; }
     }
     write_file_atomically((folder / "config.json").string(),
@@ -155,23 +155,19 @@ void run(po::variables_map const& values) {
 
 int main(int count, char** arguments) {
     po::options_description options("make_checkpoint FOLDER [options]: writes a made-up checkpoint with real names");
-    options.add_options()
-        ("folder", po::value<std::string>()->required(), "where to")
-        ("preset", po::value<std::string>()->default_value("tiny"), "sizes to start from: tiny, llama-1b, moe-5gb")
-        ("arch", po::value<std::string>(), "model type: llama, qwen2, mixtral, qwen3_moe, phi3, gpt_oss")
-        ("layers", po::value<std::int64_t>(), "")
-        ("hidden", po::value<std::int64_t>(), "")
-        ("intermediate", po::value<std::int64_t>(), "")
-        ("heads", po::value<std::int64_t>(), "")
-        ("kv-heads", po::value<std::int64_t>(), "")
-        ("head-dim", po::value<std::int64_t>(), "")
-        ("vocab", po::value<std::int64_t>(), "")
-        ("experts", po::value<std::int64_t>(), "")
-        ("tied", po::bool_switch(), "no lm_head of its own")
-        ("files", po::value<std::size_t>()->default_value(4), "files to cut into")
-        ("dtype", po::value<std::string>()->default_value("BF16"), "of every tensor")
-        ("seed", po::value<std::uint64_t>()->default_value(1), "of the content")
-        ("help,h", "");
+    options.add_options()("folder", po::value<std::string>()->required(), "where to")(
+        "preset", po::value<std::string>()->default_value("tiny"), "sizes to start from: tiny, llama-1b, moe-5gb")(
+        "arch", po::value<std::string>(), "model type: llama, qwen2, mixtral, qwen3_moe, phi3, gpt_oss")(
+        "layers", po::value<std::int64_t>(), "")("hidden", po::value<std::int64_t>(), "")(
+        "intermediate", po::value<std::int64_t>(), "")("heads", po::value<std::int64_t>(), "")(
+        "kv-heads", po::value<std::int64_t>(), "")("head-dim", po::value<std::int64_t>(), "")(
+        "vocab", po::value<std::int64_t>(), "")("experts", po::value<std::int64_t>(), "")(
+        "tied", po::bool_switch(), "no lm_head of its own")("files", po::value<std::size_t>()->default_value(4),
+                                                            "files to cut into")(
+        "dtype", po::value<std::string>()->default_value("BF16"), "of every tensor")(
+        "align", po::value<std::uint64_t>()->default_value(kReferenceAlignment),
+        "of the data in a file; at 4096 direct I/O lands in place wherever sizes of tensors are whole pages")(
+        "seed", po::value<std::uint64_t>()->default_value(1), "of the content")("help,h", "");
     po::positional_options_description positions;
     positions.add("folder", 1);
     try {

@@ -76,6 +76,7 @@ struct FileChoice {
 struct LoadReport {
     LoadSeconds seconds;
     std::uint64_t read_bytes = 0;       ///< from storage or the page cache, over-read included
+    std::uint64_t landed_bytes = 0;     ///< of these, what direct I/O put into tensors itself; the rest was copied
     std::uint64_t requests = 0;
     std::uint64_t exchanged_bytes = 0;  ///< taken from what other ranks read
     std::uint64_t placed_bytes = 0;

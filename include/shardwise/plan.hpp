@@ -190,6 +190,8 @@ struct FileFacts {
     bool allows_direct = false;   ///< opened with O_DIRECT, and an aligned read came back
     std::string file_system;      ///< "ext4", "nfs", ...
     bool is_network = false;      ///< servers of a network hold it
+    /// Memory that direct I/O reads into begins at a multiple of it. Example: 4 on NVMe
+    std::uint64_t memory_alignment = kSlotAlignment;
 
     /// Cached enough to be read from the page cache.
     bool is_cached() const noexcept { return is_memory || cached_fraction >= 0.9; }
@@ -247,6 +249,13 @@ struct Plan {
     PlanTotals totals;
     ParameterDifferences differences;  ///< of the whole model, the same on every rank
     std::vector<std::string> warnings;
+
+    std::span<CopyBlock const> blocks_of(DirectRead const& read) const {
+        return std::span(direct_blocks).subspan(read.blocks.first, read.blocks.count);
+    }
+    std::span<CopyBlock const> blocks_of(Delivery const& delivery) const {
+        return std::span(wave_blocks).subspan(delivery.blocks.first, delivery.blocks.count);
+    }
 };
 
 struct PlanOptions {

@@ -176,6 +176,7 @@ ParameterStore LoadRun::materialize(Plan const& plan, Lap& lap) {
     stats.place_seconds = report.seconds.place;
     stats.read_seconds = lap.take("load") - report.seconds.exchange - report.seconds.place;
     stats.read_bytes = report.read_bytes;
+    stats.landed_bytes = report.landed_bytes;
     stats.exchanged_bytes = report.exchanged_bytes;
     stats.stored_bytes = report.placed_bytes;
     stats.requests = report.requests;

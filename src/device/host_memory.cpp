@@ -20,8 +20,6 @@
 namespace shardwise {
 namespace {
 
-constexpr std::uint64_t kHugePage = 2ULL << 20U;
-
 /// The number after the word @p key in a text file; 0 if it is not there.
 std::uint64_t number_after(std::string const& path, std::string const& key) {
     std::ifstream file(path);
@@ -49,16 +47,17 @@ std::uint64_t cgroup_value(std::string const& name) {
 
 HostMemory::HostMemory(std::uint64_t size_bytes) {
     if (size_bytes == 0) { return; }
-    auto const mapped_bytes = align_up(size_bytes, kHugePage) + kHugePage;
+    auto const mapped_bytes = align_up(size_bytes, kHugePageBytes) + kHugePageBytes;
     void* const address =
         ::mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (address == MAP_FAILED) {
         throw Error(Errc::memory, fmt::format("cannot map {} of memory", format_bytes(size_bytes)));
     }
     mapping_ = {static_cast<std::byte*>(address), mapped_bytes};
-    auto const begin = align_up(reinterpret_cast<std::uintptr_t>(address), kHugePage);
+    auto const begin = align_up(reinterpret_cast<std::uintptr_t>(address), kHugePageBytes);
     bytes_ = {reinterpret_cast<std::byte*>(begin), size_bytes};
-    ::madvise(bytes_.data(), align_up(size_bytes, kHugePage), MADV_HUGEPAGE);  // a wish: without it pages are small
+    ::madvise(bytes_.data(), align_up(size_bytes, kHugePageBytes),
+              MADV_HUGEPAGE);  // a wish: without it pages are small
 }
 
 HostMemory::HostMemory(HostMemory&& other) noexcept
@@ -80,12 +79,17 @@ Memory make_host_memory(std::uint64_t size_bytes) {
 }
 
 Memory make_host_tensor_memory(std::uint64_t size_bytes, std::uint64_t alignment) {
-    if (size_bytes == 0 || size_bytes >= kHugePage) { return make_host_memory(size_bytes); }
+    if (size_bytes == 0 || size_bytes >= kHugePageBytes) { return make_host_memory(size_bytes); }
     auto* const begin = static_cast<std::byte*>(std::aligned_alloc(alignment, align_up(size_bytes, alignment)));
     if (begin == nullptr) {
         throw Error(Errc::memory, fmt::format("cannot take {} of memory", format_bytes(size_bytes)));
     }
     return {{begin, size_bytes}, std::shared_ptr<void>(begin, [](void* memory) { std::free(memory); })};
+}
+
+bool bring_in(std::span<std::byte> pages) noexcept {
+    constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE; the C library may be older
+    return ::madvise(pages.data(), pages.size(), kPopulateWrite) == 0;
 }
 
 std::uint64_t available_memory_bytes() {

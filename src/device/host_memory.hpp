@@ -27,6 +27,12 @@ class HostMemory {
     std::span<std::byte> mapping_;  ///< what was mapped
 };
 
+inline constexpr std::uint64_t kHugePageBytes = 2ULL << 20U;
+
+/// Brings in the pages of memory that begins on one, as their first touch would; what they hold stays. False if the
+/// system cannot, as Linux before 5.14, or does not want to.
+bool bring_in(std::span<std::byte> pages) noexcept;
+
 /// Bytes this machine can still give to processes, cgroup limits included.
 std::uint64_t available_memory_bytes();
 

@@ -6,8 +6,15 @@ namespace shardwise {
 
 /// Threads that read for themselves have room for one request each; it comes out of the same share of the staging
 /// memory.
-DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers)
-    : plan_(plan), readers_(readers), placer_(placer), buffers_(buffers), buffer_of_(plan.direct.size(), kNoBuffer) {
+DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers,
+                       TensorSpans tensors)
+    : plan_(plan),
+      readers_(readers),
+      placer_(placer),
+      buffers_(buffers),
+      buffer_of_(plan.direct.size(), kNoBuffer),
+      tensors_(tensors),
+      landings_(plan.direct_buffers) {
     bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(), [&](DirectRead const& read) {
         return readers.inline_reader_of(read.range.file) != nullptr;
     });
@@ -30,37 +37,55 @@ bool DirectFlow::feed() {
 
 bool DirectFlow::submit_next() {
     auto const index = static_cast<std::uint32_t>(submitted_);
-    auto const& [range, blocks, is_scattered] = plan_.direct[index];
-    auto const id = WorkId{WorkId::Kind::direct, 0, index}.pack();
-    if (auto* const reader = readers_.inline_reader_of(range.file); reader != nullptr) {
-        if (placer_.under_way() >= 2 * placer_.threads()) { return false; }
-        ++submitted_;
-        placer_.submit({.id = id,
-                        .blocks = blocks_of(index),
-                        .reader = reader,
-                        .range = range,
-                        .is_scattered = is_scattered && reader->fills_room()});
-        return true;
-    }
-    if (free_buffers_.empty() || !readers_.has_room(range.file)) { return false; }
-    buffer_of_[index] = free_buffers_.back();
-    free_buffers_.pop_back();
-    used_buffers_ = std::max(used_buffers_, buffer_of_[index] + 1);
-    ++submitted_;
-    ++reads_under_way_;
-    readers_.submit(
-        {id, range, buffers_.subspan(buffer_of_[index] * plan_.direct_buffer_bytes, plan_.direct_buffer_bytes)});
+    auto* const reader = readers_.inline_reader_of(plan_.direct[index].range.file);
+    bool const is_submitted = reader == nullptr ? submit_to_storage(index) : submit_to_lane(index, *reader);
+    if (is_submitted) { ++submitted_; }
+    return is_submitted;
+}
+
+bool DirectFlow::submit_to_lane(std::uint32_t index, InlineReader& reader) {
+    if (placer_.under_way() >= 2 * placer_.threads()) { return false; }
+    auto const& read = plan_.direct[index];
+    placer_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(),
+                    .blocks = plan_.blocks_of(read),
+                    .reader = &reader,
+                    .range = read.range,
+                    .is_scattered = read.is_scattered && reader.fills_room()});
     return true;
 }
 
-std::span<CopyBlock const> DirectFlow::blocks_of(std::uint32_t index) const {
-    auto const& blocks = plan_.direct[index].blocks;
-    return std::span(plan_.direct_blocks).subspan(blocks.first, blocks.count);
+bool DirectFlow::submit_to_storage(std::uint32_t index) {
+    auto const& read = plan_.direct[index];
+    if (free_buffers_.empty() || !readers_.has_room(read.range.file)) { return false; }
+    auto const buffer = free_buffers_.back();
+    free_buffers_.pop_back();
+    buffer_of_[index] = buffer;
+    used_buffers_ = std::max(used_buffers_, buffer + 1);
+    ++reads_under_way_;
+    auto& landings = landings_[buffer];
+    landings = can_land(read.range.file) ? find_landings(read.range, plan_.blocks_of(read), tensors_,
+                                                         plan_.facts[read.range.file].memory_alignment)
+                                         : Landings();
+    readers_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(),
+                     .range = read.range,
+                     .into = buffers_.subspan(buffer * plan_.direct_buffer_bytes, plan_.direct_buffer_bytes),
+                     .landings = landings.landings});
+    return true;
+}
+
+/// Only direct I/O saves a copy: the page cache's bytes are copied anyway.
+bool DirectFlow::can_land(std::uint32_t file) const noexcept {
+    return !tensors_.empty() && readers_.choices()[file].is_direct;
 }
 
 void DirectFlow::on_read(std::uint32_t index, std::span<std::byte const> data) {
     --reads_under_way_;
-    placer_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(), .blocks = blocks_of(index), .source = data});
+    auto const& landings = landings_[buffer_of_[index]];
+    landed_bytes_ += landings.bytes();
+    placer_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(),
+                    .blocks = landings.landings.empty() ? plan_.blocks_of(plan_.direct[index])
+                                                        : std::span<CopyBlock const>(landings.rest),
+                    .source = data});
 }
 
 void DirectFlow::on_placed(std::uint32_t index) {

@@ -9,6 +9,7 @@
 
 #include <shardwise/plan.hpp>
 
+#include "exec/landings.hpp"
 #include "exec/placer.hpp"
 #include "exec/work_ids.hpp"
 #include "io/reader_set.hpp"
@@ -19,7 +20,9 @@ namespace shardwise {
 class DirectFlow {
    public:
     /// @param buffers memory for Plan::direct_buffers requests; where readers copy by themselves, less of it is used.
-    DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers);
+    /// @param tensors where direct I/O may land; none: it goes through the buffers.
+    DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers,
+               TensorSpans tensors = {});
 
     /// Submits the first reads that go on by themselves.
     void start();
@@ -33,7 +36,6 @@ class DirectFlow {
     /// A read's bytes are in place.
     void on_placed(std::uint32_t index);
 
-    std::span<CopyBlock const> blocks_of(std::uint32_t index) const;
     bool is_done() const noexcept { return finished_ == plan_.direct.size(); }
 
     /// Reads submitted and not yet back.
@@ -42,10 +44,16 @@ class DirectFlow {
     /// Of the buffers, as many as were ever in use.
     std::uint64_t staging_bytes() const noexcept { return used_buffers_ * plan_.direct_buffer_bytes; }
 
+    /// That storage put into the tensors itself.
+    std::uint64_t landed_bytes() const noexcept { return landed_bytes_; }
+
    private:
     static constexpr std::uint32_t kNoBuffer = ~std::uint32_t{0};
 
     bool submit_next();
+    bool submit_to_lane(std::uint32_t index, InlineReader& reader);
+    bool submit_to_storage(std::uint32_t index);
+    bool can_land(std::uint32_t file) const noexcept;
 
     Plan const& plan_;
     ReaderSet& readers_;
@@ -54,6 +62,9 @@ class DirectFlow {
     std::uint32_t used_buffers_ = 0;  ///< buffers that were ever handed out
     std::vector<std::uint32_t> free_buffers_;
     std::vector<std::uint32_t> buffer_of_;  ///< by read
+    TensorSpans tensors_;
+    std::vector<Landings> landings_;  ///< by buffer: of the read that it is for
+    std::uint64_t landed_bytes_ = 0;
     std::size_t submitted_ = 0;
     std::size_t finished_ = 0;
     std::size_t reads_under_way_ = 0;

@@ -85,6 +85,7 @@ void Materialization::Engine::start(MakeBackend const& make_backend, ReaderHook 
 
 void Materialization::Engine::make_parts(ReaderHook const& hook) {
     store_ = make_store(plan_, options_.allocation, *backend_);
+    if (!store_->accelerator) { fresh_pages_ = FreshPages(store_->memory); }
     {
         InPhase const phase(clock_, Phase::read);
         scales_ = LoadedScales(plan_);
@@ -98,7 +99,9 @@ void Materialization::Engine::make_parts(ReaderHook const& hook) {
     readers_ = backend_->make_readers(plan_, options_, staging_);
     if (hook) { hook(*readers_); }
     readers_->set_log(options_.trace.get());
-    direct_ = std::make_unique<DirectFlow>(plan_, *readers_, *placer_, staging_.bytes().subspan(slot_bytes));
+    auto const landing_places = store_->accelerator ? TensorSpans() : store_->spans;
+    direct_ =
+        std::make_unique<DirectFlow>(plan_, *readers_, *placer_, staging_.bytes().subspan(slot_bytes), landing_places);
     waves_ = std::make_unique<WaveFlow>(plan_, *readers_, *placer_, communicator_, *transport_,
                                         staging_.bytes().first(slot_bytes), messages_.bytes(), options_.trace.get());
     report_.transport = transport_->name();
@@ -167,7 +170,7 @@ void Materialization::Engine::pause_until_something_happens() {
     bool const waits_for_storage = direct_->reads_under_way() + waves_->reads_under_way() > 0;
     if (waits_for_storage && !termination_requested()) {
         InPhase const phase(clock_, Phase::read);
-        readers_->poll(reads_, Wait::briefly);
+        readers_->poll(reads_, fresh_pages_.bring_in_next() ? Wait::no : Wait::briefly);
         is_waiting_ = false;
         return;
     }
@@ -208,10 +211,10 @@ bool Materialization::Engine::handle_copies() {
         auto const id = WorkId::unpack(copy.id);
         if (copy.error) { fail(*copy.error); }
         if (id.kind == WorkId::Kind::wave) {
-            tracker_.count(waves_->blocks_of(id.wave, id.index));
+            tracker_.count(plan_.blocks_of(plan_.waves[id.wave].receives[id.index]));
             waves_->on_placed(id.wave);
         } else {
-            tracker_.count(direct_->blocks_of(id.index));
+            tracker_.count(plan_.blocks_of(plan_.direct[id.index]));
             direct_->on_placed(id.index);
         }
     }
@@ -359,6 +362,7 @@ void Materialization::Engine::fill_report() {
     report_.priority_seconds = tracker_.class_seconds();
     report_.exchanged_bytes = waves_->received_bytes();
     report_.placed_bytes = tracker_.placed_bytes();
+    report_.landed_bytes = direct_->landed_bytes();
     auto const flows = direct_->staging_bytes() + waves_->staging_bytes();
     report_.staging_bytes = placer_->staging_bytes() + transport_->staging_bytes();
     if (auto const gpu = backend_->accelerator()) {

@@ -32,6 +32,7 @@ std::vector<std::byte> encode(FileFacts const& facts) {
     out.put(facts.allows_direct);
     out.put(facts.file_system);
     out.put(facts.is_network);
+    out.put(facts.memory_alignment);
     return out.take();
 }
 
@@ -43,6 +44,7 @@ FileFacts decode_facts(std::span<std::byte const> bytes) {
     facts.allows_direct = in.get<bool>();
     facts.file_system = in.get_text();
     facts.is_network = in.get<bool>();
+    facts.memory_alignment = in.get<std::uint64_t>();
     return facts;
 }
 
@@ -51,6 +53,7 @@ void keep_worst(FileFacts& facts, FileFacts const& other) {
     facts.is_memory = facts.is_memory && other.is_memory;
     facts.allows_direct = facts.allows_direct && other.allows_direct;
     facts.is_network = facts.is_network || other.is_network;
+    facts.memory_alignment = std::max(facts.memory_alignment, other.memory_alignment);
 }
 
 }  // namespace

@@ -23,10 +23,6 @@ struct ExchangeParts {
     Transport& transport;
     FanOuts fans;
     bool has_far_ranks;
-
-    std::span<CopyBlock const> blocks_of(Delivery const& delivery) const {
-        return std::span(plan.wave_blocks).subspan(delivery.blocks.first, delivery.blocks.count);
-    }
 };
 
 /// From the agreement that all ranks have read their stripes of the wave to the last piece in place. Several waves may

@@ -147,8 +147,4 @@ void WaveFlow::note(char const* what, std::size_t wave, double since, std::uint6
     if (log_ != nullptr) { log_->add({"waves", what, since, log_->now(), bytes, fmt::format("wave {}", wave)}); }
 }
 
-std::span<CopyBlock const> WaveFlow::blocks_of(std::uint32_t wave, std::uint32_t receive) const {
-    return parts_.blocks_of(plan_.waves[wave].receives[receive]);
-}
-
 }  // namespace shardwise

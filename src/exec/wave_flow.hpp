@@ -41,7 +41,6 @@ class WaveFlow {
     void on_read(std::uint32_t wave);
     void on_placed(std::uint32_t wave) { exchanges_[wave - placed_].exchange.on_placed(); }
 
-    std::span<CopyBlock const> blocks_of(std::uint32_t wave, std::uint32_t receive) const;
     bool is_done() const noexcept { return placed_ == plan_.waves.size(); }
 
     /// An agreement joined and not yet reached, for a caller that has to leave together with the others.

@@ -122,6 +122,23 @@ bool direct_read_works(std::string const& path) {
     return ::pread(fd.get(), page.get(), kSlotAlignment, 0) >= 0;
 }
 
+/// What the kernel says about the file, Linux 6.1 and later, where the file system tells it; else whole pages, which
+/// suit every device.
+std::uint64_t memory_alignment_of(int fd) {
+    struct KernelStatx {  // struct statx of the kernel; the C library's may be older
+        std::uint32_t mask;
+        std::array<std::uint32_t, 37> others;
+        std::uint32_t memory_alignment;
+        std::array<std::uint32_t, 25> rest;
+    };
+    static_assert(sizeof(KernelStatx) == 256);
+    constexpr std::uint32_t kDioAlign = 0x2000;
+    KernelStatx facts = {};
+    bool const is_told = ::syscall(SYS_statx, fd, "", AT_EMPTY_PATH, kDioAlign, &facts) == 0 &&
+                         (facts.mask & kDioAlign) != 0 && facts.memory_alignment != 0;
+    return is_told ? facts.memory_alignment : kSlotAlignment;
+}
+
 }  // namespace
 
 FileFacts probe_file(FileRecord const& file) {
@@ -136,6 +153,7 @@ FileFacts probe_file(FileRecord const& file) {
     facts.cached_fraction = cachestat_fraction(fd.get(), file.size_bytes, page_bytes);
     if (facts.cached_fraction < 0) { facts.cached_fraction = nowait_fraction(fd.get(), file.size_bytes); }
     facts.allows_direct = !facts.is_memory && direct_read_works(file.path);
+    facts.memory_alignment = memory_alignment_of(fd.get());
     return facts;
 }
 
@@ -147,35 +165,6 @@ FileAccess::FileAccess(FileRecord const& file, bool wants_direct)
                     fmt::format("{} has {} B now, its header was read when it had {}", path_, size, size_bytes_));
     }
     if (wants_direct) { direct_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT)); }
-}
-
-Transfer::Transfer(FileRange range, std::span<std::byte> into, bool is_direct)
-    : range_(range), into_(into), is_direct_(is_direct) {
-    aim(range.begin);
-}
-
-void Transfer::aim(std::uint64_t next) {
-    auto const page = align_down(range_.begin, kSlotAlignment);
-    offset_ = is_direct_ ? align_down(next, kSlotAlignment) : next;
-    auto const end = is_direct_ ? align_up(range_.end(), kSlotAlignment) : range_.end();
-    target_ = into_.subspan(offset_ - page, end - offset_);
-}
-
-bool Transfer::advance(std::uint64_t got) {
-    auto const next = offset_ + got;
-    if (next >= range_.end()) { return true; }
-    aim(next);
-    return false;
-}
-
-void Transfer::stop_direct() {
-    auto const next = std::max(offset_, range_.begin);
-    is_direct_ = false;
-    aim(next);
-}
-
-std::span<std::byte const> Transfer::data() const noexcept {
-    return into_.subspan(range_.begin % kSlotAlignment, range_.size_bytes);
 }
 
 OpenedFiles<FileAccess> open_when_read(std::span<FileRecord const> files, std::vector<bool> wants_direct) {
@@ -190,23 +179,6 @@ void check_outcome(FileAccess const& access, FileRange const& range, std::int64_
     if (outcome < 0) { throw_errno(static_cast<int>(-outcome), what); }
     throw Error(Errc::input, fmt::format("{}: the file ends there, but had {} B when its header was read", what,
                                          access.size_bytes()));
-}
-
-NextStep take_outcome(FileAccess const& access, Transfer& transfer, std::int64_t outcome) {
-    auto const offset = transfer.offset();
-    if (transfer.is_direct() && (outcome == -EINVAL || outcome == -EOPNOTSUPP)) {
-        transfer.stop_direct();
-        return NextStep::fall_back;
-    }
-    bool const is_empty = transfer.target().empty();  // of an empty range, nothing is what there is to read
-    if (outcome < 0 || (outcome == 0 && !is_empty)) {
-        check_outcome(access, {transfer.file(), offset, transfer.target().size()}, outcome);
-        return NextStep::again;
-    }
-    if (transfer.advance(static_cast<std::uint64_t>(outcome))) { return NextStep::done; }
-    if (transfer.offset() > offset) { return NextStep::again; }
-    transfer.stop_direct();  // less than a page came: direct I/O would start there over and over
-    return NextStep::fall_back;
 }
 
 }  // namespace shardwise

@@ -2,17 +2,15 @@
 
 #include <cerrno>
 
-#include <unistd.h>
+#include <sys/uio.h>
 
 namespace shardwise {
 
-std::span<std::byte const> pread_range(FileAccess const& access, FileRange const& range, std::span<std::byte> into,
-                                       SharedCounters& counters) {
-    Transfer transfer(range, into, access.allows_direct());
+std::span<std::byte const> pread_all(FileAccess const& access, Transfer transfer, SharedCounters& counters) {
     for (;;) {
-        auto const target = transfer.target();
-        ssize_t const got =
-            ::pread(transfer.fd(access), target.data(), target.size(), static_cast<off_t>(transfer.offset()));
+        auto const targets = transfer.targets();
+        ssize_t const got = ::preadv(transfer.fd(access), targets.data(), static_cast<int>(targets.size()),
+                                     static_cast<off_t>(transfer.offset()));
         std::int64_t const outcome = got < 0 ? -errno : got;
         ++counters.requests;
         if (got > 0) { counters.bytes += static_cast<std::uint64_t>(got); }
@@ -20,6 +18,11 @@ std::span<std::byte const> pread_range(FileAccess const& access, FileRange const
         if (next == NextStep::fall_back) { ++counters.fallbacks; }
         if (next == NextStep::done) { return transfer.data(); }
     }
+}
+
+std::span<std::byte const> pread_range(FileAccess const& access, FileRange const& range, std::span<std::byte> into,
+                                       SharedCounters& counters) {
+    return pread_all(access, Transfer(range, into, access.allows_direct()), counters);
 }
 
 }  // namespace shardwise

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <span>
 
-#include "io/file_access.hpp"
 #include "io/reader.hpp"
+#include "io/transfer.hpp"
 
 namespace shardwise {
 
@@ -21,8 +21,11 @@ struct SharedCounters {
     ReadCounters values() const noexcept { return {requests, bytes, fallbacks, 0}; }
 };
 
-/// Reads @p range as ReadRequest has it, direct if @p access allows it, and returns its bytes in @p into.
+/// Reads all of @p transfer and returns its bytes, those in landings apart.
 /// @throws Error as Reader.
+std::span<std::byte const> pread_all(FileAccess const& access, Transfer transfer, SharedCounters& counters);
+
+/// The same of one stretch of memory, as ReadRequest has it, direct if @p access allows it.
 std::span<std::byte const> pread_range(FileAccess const& access, FileRange const& range, std::span<std::byte> into,
                                        SharedCounters& counters);
 

@@ -1,4 +1,3 @@
-#include "io/file_access.hpp"
 #include "io/pread_range.hpp"
 #include "io/read_pool.hpp"
 #include "io/reader.hpp"
@@ -14,9 +13,12 @@ class PreadReader final : public Reader {
     bool has_room() const noexcept override { return pool_.has_room(); }
 
     void submit(ReadRequest const& request) override {
-        pool_.submit(request.id, [this, range = request.range, into = request.into](std::size_t) {
-            return pread_range(files_[range.file], range, into, counters_);
-        });
+        std::vector<Landing> landings(request.landings.begin(), request.landings.end());
+        pool_.submit(request.id,
+                     [this, range = request.range, into = request.into, landings = std::move(landings)](std::size_t) {
+                         auto const& access = files_[range.file];
+                         return pread_all(access, Transfer(range, into, access.allows_direct(), landings), counters_);
+                     });
     }
 
     void poll(std::vector<ReadResult>& results, Wait wait) override { pool_.poll(results, wait); }

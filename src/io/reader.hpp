@@ -15,15 +15,24 @@
 
 namespace shardwise {
 
+/// Whole pages of a file that are read to a place of their own. Its address is one that direct I/O of the file can
+/// land at (FileFacts::memory_alignment).
+struct Landing {
+    std::uint64_t begin = 0;  ///< in the file, a multiple of kSlotAlignment, as the length is
+    std::span<std::byte> into;
+};
+
 /// One range to read. `into` begins on a page and covers the range's pages; byte range.begin lands at
 /// into[range.begin % kSlotAlignment].
 struct ReadRequest {
     std::uint64_t id = 0;  ///< the caller's, given back
     FileRange range;
     std::span<std::byte> into;
+    /// Parts of the range that land elsewhere, in order; for readers of host memory that go on by themselves only
+    std::span<Landing const> landings = {};
 };
 
-/// A finished request: the range's bytes, or what went wrong.
+/// A finished request: the range's bytes but for those that landed elsewhere, or what went wrong.
 struct ReadResult {
     std::uint64_t id = 0;
     std::span<std::byte const> data;

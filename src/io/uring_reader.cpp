@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <liburing.h>
 
-#include "io/file_access.hpp"
 #include "io/reader.hpp"
+#include "io/transfer.hpp"
 #include "util/file.hpp"
 
 namespace shardwise {
@@ -53,7 +53,8 @@ class UringReader final : public Reader {
             auto& access = files_[request.range.file];
             auto const index = free_.back();
             free_.pop_back();
-            jobs_[index] = {request.id, &access, Transfer(request.range, request.into, access.allows_direct())};
+            jobs_[index] = {request.id, &access,
+                            Transfer(request.range, request.into, access.allows_direct(), request.landings)};
             prepare(index);
         } catch (Error const& error) { failed_.push_back({request.id, {}, error}); }
     }
@@ -107,9 +108,9 @@ class UringReader final : public Reader {
             flush();
             entry = io_uring_get_sqe(ring_.get());
         }
-        auto const target = job.transfer->target();
-        io_uring_prep_read(entry, job.transfer->fd(*job.access), target.data(), static_cast<unsigned>(target.size()),
-                           job.transfer->offset());
+        auto const targets = job.transfer->targets();
+        io_uring_prep_readv(entry, job.transfer->fd(*job.access), targets.data(), static_cast<unsigned>(targets.size()),
+                            job.transfer->offset());
         // A read from the page cache is a copy in the submitter's time unless a kernel thread is asked to do it.
         if (!job.transfer->is_direct()) { entry->flags |= IOSQE_ASYNC; }
         entry->user_data = index;

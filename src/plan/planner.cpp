@@ -75,7 +75,7 @@ void count_strategy(StrategyBytes& sums, Strategy strategy, std::uint64_t bytes)
 void fill_totals(Plan& plan) {
     auto& totals = plan.totals;
     for (auto const& direct : plan.direct) {
-        auto const blocks = std::span(plan.direct_blocks).subspan(direct.blocks.first, direct.blocks.count);
+        auto const blocks = plan.blocks_of(direct);
         auto const runs = scattered(blocks);
         auto const read = direct.is_scattered ? runs.read_bytes : direct.range.size_bytes;
         totals.needed_bytes += runs.used_bytes;

@@ -56,7 +56,7 @@ void Simulation::RankWork::add_direct(Plan const& plan) {
             ++direct_requests;
             continue;
         }
-        auto const runs = scattered(std::span(plan.direct_blocks).subspan(read.blocks.first, read.blocks.count));
+        auto const runs = scattered(plan.blocks_of(read));
         auto const cost = read.is_scattered ? runs.cost() : room_cost(runs.used_bytes, read.range.size_bytes);
         cached_bytes += static_cast<double>(cost);
     }

@@ -79,9 +79,7 @@ std::vector<std::string> read_lines(Plan const& plan) {
     std::vector<std::string> list;
     for (auto const& read : plan.direct) {
         std::uint64_t runs = 0;
-        for (auto const& block : std::span(plan.direct_blocks).subspan(read.blocks.first, read.blocks.count)) {
-            runs += block.runs();
-        }
+        for (auto const& block : plan.blocks_of(read)) { runs += block.runs(); }
         list.push_back(fmt::format("{} for itself, {} run(s) of it{}", told(read.range, plan), runs,
                                    read.is_scattered ? ", straight into place" : ""));
     }

@@ -37,6 +37,7 @@ constexpr std::array kFigures = {
     Figure{"bytes", "checkpoint", nullptr, &RankStats::checkpoint_bytes},
     Figure{"bytes", "needed", nullptr, &RankStats::needed_bytes},
     Figure{"bytes", "read", nullptr, &RankStats::read_bytes},
+    Figure{"bytes", "landed", nullptr, &RankStats::landed_bytes},
     Figure{"bytes", "exchanged", nullptr, &RankStats::exchanged_bytes},
     Figure{"bytes", "stored", nullptr, &RankStats::stored_bytes},
     Figure{"bytes", "written", nullptr, &RankStats::written_bytes},

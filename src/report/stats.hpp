@@ -27,6 +27,7 @@ struct RankStats {
     std::uint64_t checkpoint_bytes = 0;  ///< of all tensors of the checkpoint
     std::uint64_t needed_bytes = 0;      ///< of what this rank holds
     std::uint64_t read_bytes = 0;        ///< from storage or the page cache, over-read included
+    std::uint64_t landed_bytes = 0;      ///< of these, what direct I/O put into tensors itself
     std::uint64_t exchanged_bytes = 0;   ///< taken from what other ranks read
     std::uint64_t stored_bytes = 0;      ///< put in place
     std::uint64_t written_bytes = 0;     ///< to --out

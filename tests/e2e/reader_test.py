@@ -2,6 +2,7 @@
 (reference.py)."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -102,6 +103,34 @@ def test_no_way_of_reading_changes_a_byte(shardwise, model, tmp_path, strategy, 
         pytest.skip(result.stderr.strip().splitlines()[0])
     assert result.returncode == 0, result.stderr
     assert_ranks_hold(tmp_path / "out", folder, 3)
+
+
+def drop_from_page_cache(folder):
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@pytest.mark.parametrize("options", [["--io=uring"], ["--io=pread", "--staging=8MiB"]], ids=" ".join)
+def test_whole_pages_go_from_the_disk_into_the_tensors(shardwise, tmp_path, options):
+    sizes = dict(arch="llama", layers=2, hidden=512, intermediate=1024, vocab=4096, heads=8, kv_heads=8, head_dim=64)
+    folder = make_checkpoint(tmp_path / "pages", align=4096, **sizes)
+    drop_from_page_cache(folder)
+    stats_file = tmp_path / "stats.json"
+    result = shardwise.run(
+        "load", folder, "--strategy=direct", *options, f"--stats={stats_file}", f"--out={tmp_path / 'out'}", ranks=2
+    )
+    if result.returncode == UNAVAILABLE:
+        pytest.skip(result.stderr.strip().splitlines()[0])
+    assert result.returncode == 0, result.stderr
+    assert_ranks_hold(tmp_path / "out", folder, 2)
+    stats = json.loads(stats_file.read_text())
+    reasons = {file["reason"] for file in stats["files"]}
+    if "asked for" in reasons and stats["bytes"]["landed"]["sum"] == 0:
+        pytest.skip("the files could not be dropped from the page cache, or there is no direct I/O")
+    whole_runs = 4096 * 512 * 2 * 2 + 2 * 5 * 512 * 512 * 2  # embeddings, head, and what layers cut by rows
+    assert stats["bytes"]["landed"]["sum"] > 0.9 * whole_runs
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,11 @@ Plan plan_for(TestModel const& model, Way const& way, Context const& context, st
     options.staging_bytes = way.staging_bytes;
     options.device = way.device;
     if (facts.empty()) {
-        facts.assign(model.files().size(),
-                     {way.storage.is_cached ? 1.0 : 0.0, false, way.storage.allows_direct, "test"});
+        // 8: the models' places are often such; where the disk wants more, the page cache has to help.
+        facts.assign(model.files().size(), {.cached_fraction = way.storage.is_cached ? 1.0 : 0.0,
+                                            .allows_direct = way.storage.allows_direct,
+                                            .file_system = "test",
+                                            .memory_alignment = 8});
     }
     return plan_parameters(model.catalog(), model.parameters(), options, context.rank(), facts);
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <gmock/gmock.h>
+#include <sys/mman.h>
 
 #include "support/error_of.hpp"
 
@@ -22,6 +23,18 @@ TEST(HostMemory, BeginsOnAHugePageIsZeroAndIsWritableToItsEnd) {
         std::fill(bytes.begin(), bytes.end(), std::byte{0xFF});
     }
     EXPECT_TRUE(HostMemory(0).bytes().empty());
+}
+
+TEST(HostMemory, BringingPagesInLeavesWhatTheyHold) {
+    constexpr std::uint64_t kSize = 3ULL << 20U;
+    HostMemory const memory(kSize);
+    memory.bytes()[5] = std::byte{7};
+    if (!bring_in(memory.bytes())) { GTEST_SKIP() << "the kernel has no MADV_POPULATE_WRITE"; }
+    EXPECT_EQ(memory.bytes()[5], std::byte{7});
+    std::vector<unsigned char> resident(kSize / 4096);
+    ASSERT_EQ(::mincore(memory.bytes().data(), kSize, resident.data()), 0);
+    EXPECT_THAT(resident, testing::Each(1));
+    EXPECT_FALSE(bring_in(memory.bytes().subspan(1))) << "it does not begin on a page";
 }
 
 TEST(HostMemory, MovesWithoutCopying) {

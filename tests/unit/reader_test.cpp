@@ -130,6 +130,41 @@ TEST_P(ReaderTest, AnyRangeGivesTheBytesOfTheFile) {
         << "over-read is at most the pages at both ends";
 }
 
+TEST_P(ReaderTest, PagesWithAPlaceOfTheirOwnLandThere) {
+    if (GetParam().kind == ReaderKind::cached || GetParam().kind == ReaderKind::mmap) {
+        GTEST_SKIP() << "it reads on the caller's thread";
+    }
+    constexpr std::uint64_t kPages = 40;
+    add_file(pattern(kPages * kSlotAlignment + 100, 3));
+    auto set = make_set();
+    FileRange const range = {0, 700, kPages * kSlotAlignment - 800};
+    PageBuffer const buffer(range);
+    PageBuffer const place({0, 0, 36 * kSlotAlignment});
+    // 8 is what an NVMe disk can do and others refuse: then the page cache must bring it to the same place.
+    for (std::uint64_t const shift : {std::uint64_t{0}, std::uint64_t{512}, std::uint64_t{8}}) {
+        auto const first = place.room().subspan(shift, 20 * kSlotAlignment);
+        auto const second = place.room().subspan(shift + 20 * kSlotAlignment, 15 * kSlotAlignment);
+        std::vector<Landing> const landings = {{kSlotAlignment, first}, {22 * kSlotAlignment, second}};
+        set.submit({.id = 1, .range = range, .into = buffer.room(), .landings = landings});
+        std::vector<ReadResult> results;
+        while (results.empty()) { set.poll(results, Wait::briefly); }
+        ASSERT_FALSE(results[0].error) << results[0].error->what();
+        auto const text = [](std::span<std::byte const> bytes) {
+            return std::string_view(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+        };
+        std::string_view const content = contents_[0];
+        EXPECT_EQ(text(first), content.substr(kSlotAlignment, first.size())) << shift;
+        EXPECT_EQ(text(second), content.substr(22 * kSlotAlignment, second.size())) << shift;
+        auto const data = results[0].data;
+        EXPECT_EQ(text(data.first(kSlotAlignment - 700)), content.substr(700, kSlotAlignment - 700));
+        EXPECT_EQ(text(data.subspan(21 * kSlotAlignment - 700, kSlotAlignment)),
+                  content.substr(21 * kSlotAlignment, kSlotAlignment));
+        EXPECT_EQ(text(data.subspan(37 * kSlotAlignment - 700)),
+                  content.substr(37 * kSlotAlignment, 3 * kSlotAlignment - 100));
+        EXPECT_TRUE(buffer.is_intact());
+    }
+}
+
 TEST_P(ReaderTest, AFileThatWasCutAfterItWasOpenedIsAnErrorThatSaysWhere) {
     constexpr std::uint64_t kSize = 64 * 4096;
     // The last cut leaves the page there: its rest must not be taken for zeros that were stored.

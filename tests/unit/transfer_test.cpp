@@ -1,5 +1,5 @@
 // What becomes of one range over several read calls, with the calls' outcomes made up.
-#include "io/file_access.hpp"
+#include "io/transfer.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +11,7 @@
 #include "support/error_of.hpp"
 #include "support/page_buffer.hpp"
 #include "support/scratch_folder.hpp"
+#include "util/checked.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -33,8 +34,13 @@ class TransferTest : public testing::Test {
     /// Puts @p count bytes where the next read wants them, as a read call would.
     std::int64_t deliver(Transfer const& transfer, std::uint64_t count) const {
         auto const from = std::min(transfer.offset(), kSize);
-        auto const bytes = std::min({count, transfer.target().size(), kSize - from});
-        std::memcpy(transfer.target().data(), content_.data() + from, bytes);
+        auto const bytes = std::min({count, transfer.size_bytes(), kSize - from});
+        auto left = bytes;
+        for (auto const& target : transfer.targets()) {
+            auto const part = std::min<std::uint64_t>(left, target.iov_len);
+            std::memcpy(target.iov_base, content_.data() + from + (bytes - left), part);
+            left -= part;
+        }
         return static_cast<std::int64_t>(bytes);
     }
 };
@@ -135,7 +141,13 @@ TEST_F(TransferTest, AnyMixOfShortReadsInterruptionsAndRefusalsGivesTheBytesOfTh
         auto const begin = pick(0, kSize - 1);
         FileRange const range = {0, begin, pick(1, kSize - begin)};
         PageBuffer const buffer(range);
-        Transfer transfer(range, buffer.room(), pick(0, 1) == 1);
+        std::vector<std::byte> place(kSize);
+        std::vector<Landing> landings;
+        for (auto page = align_up(begin, kSlotAlignment); page + kSlotAlignment <= range.end();
+             page += kSlotAlignment) {
+            if (pick(0, 2) == 0) { landings.push_back({page, std::span(place).subspan(page, kSlotAlignment)}); }
+        }
+        Transfer transfer(range, buffer.room(), pick(0, 1) == 1, landings);
         auto step = NextStep::again;
         for (int calls = 0; step != NextStep::done; ++calls) {
             ASSERT_LT(calls, 10000) << "no end";
@@ -145,11 +157,36 @@ TEST_F(TransferTest, AnyMixOfShortReadsInterruptionsAndRefusalsGivesTheBytesOfTh
             if (kind == 1 && transfer.is_direct()) { outcome = -EINVAL; }
             step = take_outcome(access_, transfer, outcome);
         }
-        auto const data = transfer.data();
+        auto const data = buffer.room().subspan(begin % kSlotAlignment, range.size_bytes);
+        ASSERT_EQ(transfer.data().data(), data.data());
+        for (auto const& [page, into] : landings) {
+            std::memcpy(data.data() + (page - begin), into.data(), into.size());
+        }
         ASSERT_EQ(std::string_view(reinterpret_cast<char const*>(data.data()), data.size()),
                   std::string_view(content_).substr(range.begin, range.size_bytes)) << "case " << i;
         ASSERT_TRUE(buffer.is_intact());
     }
+}
+
+TEST_F(TransferTest, PagesWithAPlaceOfTheirOwnLandThereAndTheRestInTheBuffer) {
+    FileRange const range = {0, 5000, 15000};  // of pages 1 to 4
+    PageBuffer const buffer(range);
+    std::vector<std::byte> place(2 * kSlotAlignment);
+    std::vector<Landing> const landings = {{2 * kSlotAlignment, std::span(place).first(kSlotAlignment)},
+                                           {3 * kSlotAlignment, std::span(place).last(kSlotAlignment)}};
+    Transfer transfer(range, buffer.room(), true, landings);
+    ASSERT_EQ(transfer.targets().size(), 4U);
+    EXPECT_EQ(transfer.targets()[1].iov_base, place.data());
+    EXPECT_EQ(transfer.targets()[3].iov_base, buffer.room().data() + 3 * kSlotAlignment);
+    EXPECT_EQ(transfer.size_bytes(), 4 * kSlotAlignment);
+    EXPECT_EQ(take_outcome(access_, transfer, deliver(transfer, kSlotAlignment + 1)), NextStep::again);
+    EXPECT_EQ(transfer.targets().size(), 3U) << "from the page that it stopped in";
+    transfer.stop_direct();
+    EXPECT_EQ(transfer.targets().size(), 3U);
+    EXPECT_EQ(transfer.size_bytes(), range.end() - 2 * kSlotAlignment);
+    EXPECT_EQ(take_outcome(access_, transfer, deliver(transfer, kSize)), NextStep::done);
+    EXPECT_EQ(std::memcmp(place.data(), content_.data() + 2 * kSlotAlignment, place.size()), 0);
+    EXPECT_EQ(std::memcmp(transfer.data().data(), content_.data() + range.begin, 2 * kSlotAlignment - range.begin), 0);
 }
 
 }  // namespace
