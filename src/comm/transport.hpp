@@ -30,7 +30,7 @@ class Transport {
    public:
     virtual ~Transport() = default;
 
-    /// "self", "shm", "mpi", or "shm+mpi" where both are at work.
+    /// "self" where nothing crosses ranks, "shm", "mpi", or "shm+mpi" where both are at work.
     virtual std::string name() const = 0;
 
     /// True if these two, any ranks of the job, look into the same outboxes.

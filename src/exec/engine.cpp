@@ -376,9 +376,9 @@ void Materialization::Engine::fill_report() {
     if (auto const paths = readers_->gds_paths()) {
         report_.notes.push_back(fmt::format("reads of cuFile: {}", to_text(*paths)));
     }
-    if (auto note = binding_note(own_cores(), communicator_.layout().neighbours.size()); !note.empty()) {
-        report_.notes.push_back(std::move(note));
-    }
+    bool const misses_cores = backend_->accelerator() || report_.lanes < wanted_lanes(plan_, options_);
+    auto note = misses_cores ? binding_note(own_cores(), communicator_.layout().neighbours.size()) : std::string();
+    if (!note.empty()) { report_.notes.push_back(std::move(note)); }
 }
 
 }  // namespace shardwise

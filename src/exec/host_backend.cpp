@@ -29,7 +29,8 @@ class HostBackend final : public LoadBackend {
 
     std::unique_ptr<Transport> make_transport(Plan const& plan, TransportChoice choice,
                                               std::vector<std::string>& notes) override {
-        if (communicator_.size() == 1) { return make_self_transport(); }
+        bool const is_unused = plan.waves.empty() && choice == TransportChoice::automatic;
+        if (communicator_.size() == 1 || is_unused) { return make_self_transport(); }
         std::string note;
         auto transport =
             make_mpi_transport(communicator_, {plan.slot_count, plan.seats, plan.slot_bytes}, choice, note);
@@ -41,7 +42,8 @@ class HostBackend final : public LoadBackend {
     /// themselves.
     std::unique_ptr<Placer> make_placer(Plan const& plan, TensorSpans tensors, Scalings scalings,
                                         LoadOptions const& options, std::string& reason) override {
-        auto choice = choose_lanes(plan, options, usable_cores(own_cores(), communicator_.layout().neighbours.size()));
+        auto choice = choose_lanes(plan, options,
+                                   [&] { return usable_cores(own_cores(), communicator_.layout().neighbours.size()); });
         if (choice.lanes >= plan.direct_buffers) {
             choice = {plan.direct_buffers - 1, fmt::format("{}; --staging has room for no more", choice.reason)};
         }

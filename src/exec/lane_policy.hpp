@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -27,8 +28,11 @@ struct LaneChoice {
     std::string reason;
 };
 
-/// @param cores that the rank may use.
-LaneChoice choose_lanes(Plan const& plan, LoadOptions const& options, std::size_t cores);
+/// As many as there is work for, whatever the cores.
+std::size_t wanted_lanes(Plan const& plan, LoadOptions const& options);
+
+/// @param cores says how many the rank may use; asked only if there is work for more than one.
+LaneChoice choose_lanes(Plan const& plan, LoadOptions const& options, std::function<std::size_t()> const& cores);
 
 /// Requests of a rank that are under way with io_uring at the most.
 std::size_t depth_of(LoadOptions const& options) noexcept;

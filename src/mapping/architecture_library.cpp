@@ -22,6 +22,16 @@ RuleText text_of(EmbeddedConfig const& config) {
     return {std::string(config.json), std::string(config.name), true};
 }
 
+std::vector<std::string> words_of(std::string_view text) {
+    std::vector<std::string> words;
+    while (!text.empty()) {
+        auto const end = std::min(text.find(' '), text.size());
+        words.emplace_back(text.substr(0, end));
+        text.remove_prefix(std::min(text.size(), end + 1));
+    }
+    return words;
+}
+
 /// @param names that the text describes.
 template <class Names>
 void check_are_free(Names const& known, char const* what, std::span<std::string const> names, RuleText const& text) {
@@ -56,8 +66,8 @@ ArchitectureLibrary::ArchitectureLibrary() {
     for (auto const& config : embedded_configs()) {
         if (config.name == kLegacyFile) { continue; }
         auto text = text_of(config);
-        auto const header = parse_architecture_header(std::string(config.header), text.origin);
-        add(std::move(text), header, false);
+        add(std::move(text), {std::string(config.family), words_of(config.model_types), words_of(config.model_classes)},
+            false);
     }
 }
 

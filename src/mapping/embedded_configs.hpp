@@ -8,8 +8,12 @@
 namespace shardwise {
 
 struct EmbeddedConfig {
-    std::string_view name;    ///< file name
-    std::string_view header;  ///< of the JSON, the keys that say what it describes; a hundred times shorter
+    std::string_view name;  ///< file name
+    // What the JSON says that it describes, for a program that wants one of two hundred; names with blanks between
+    // them.
+    std::string_view family;
+    std::string_view model_types;
+    std::string_view model_classes;
     std::string_view json;
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 
 #include <shardwise/architecture.hpp>
@@ -285,6 +286,17 @@ TEST(ModelConfig, ToleratesWhatIsAbsentOrOfAnotherTypeAndRefusesWhatIsNoObject) 
     EXPECT_FALSE(odd.unties_embeddings());
     EXPECT_TRUE(ModelConfig(R"({"tie_word_embeddings": false})").unties_embeddings());
     for (auto const* text : {"[]", "3", "{", "nonsense"}) { EXPECT_THROW(ModelConfig{text}, Error) << text; }
+}
+
+// What the build took out of each file is what the program would have read there.
+TEST(EmbeddedConfigs, AreFoundByWhatTheyDescribe) {
+    ASSERT_GT(embedded_configs().size(), 100U);
+    for (auto const& config : embedded_configs()) {
+        auto const header = parse_architecture_header(std::string(config.json), std::string(config.name));
+        EXPECT_EQ(config.family, header.family);
+        EXPECT_EQ(config.model_types, fmt::format("{}", fmt::join(header.model_types, " ")));
+        EXPECT_EQ(config.model_classes, fmt::format("{}", fmt::join(header.model_classes, " ")));
+    }
 }
 
 TEST(Architectures, EveryOneBuiltInLoadsByFamilyModelTypeAndClass) {

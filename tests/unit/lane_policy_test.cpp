@@ -69,15 +69,25 @@ TEST(LanePolicy, SaysWhy) {
     Plan plan;
     plan.store_bytes = 1000 * kMiB;
     plan.files = {{"a", 1000 * kMiB, 0}};
-    EXPECT_EQ(choose_lanes(plan, {.lanes = 7}, 2).lanes, 7U);
-    EXPECT_EQ(choose_lanes(plan, {.lanes = 7}, 2).reason, "as asked for");
-    auto const by_bytes = choose_lanes(plan, {}, 3);
-    EXPECT_EQ(by_bytes.lanes, 3U);
-    EXPECT_THAT(by_bytes.reason, HasSubstr("3 core(s)"));
-    EXPECT_EQ(choose_lanes(plan, {}, 64).lanes, 4U);
-    auto const adaptive = choose_lanes(plan, {.lane_policy = LanePolicy::file_adaptive}, 64);
+    std::size_t asked = 0;
+    auto const choose = [&](LoadOptions const& options, std::size_t cores) {
+        return choose_lanes(plan, options, [&] { return ++asked, cores; });
+    };
+    EXPECT_EQ(choose({.lanes = 7}, 2).lanes, 7U);
+    EXPECT_EQ(choose({.lanes = 7}, 2).reason, "as asked for");
+    auto const adaptive = choose({.lane_policy = LanePolicy::file_adaptive}, 64);
     EXPECT_EQ(adaptive.lanes, 1U);
     EXPECT_THAT(adaptive.reason, HasSubstr("file-adaptive"));
+    EXPECT_EQ(asked, 0U) << "one file is not enough for two, whatever the cores";
+    auto const by_bytes = choose({}, 3);
+    EXPECT_EQ(by_bytes.lanes, 3U);
+    EXPECT_THAT(by_bytes.reason, HasSubstr("3 core(s)"));
+    EXPECT_EQ(choose({}, 64).lanes, 4U);
+    EXPECT_EQ(asked, 2U);
+    EXPECT_EQ(wanted_lanes(plan, {}), 4U);
+    plan.store_bytes = 5;
+    EXPECT_EQ(choose({}, 64).lanes, 1U);
+    EXPECT_EQ(wanted_lanes(plan, {}), 1U);
 }
 
 }  // namespace

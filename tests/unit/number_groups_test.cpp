@@ -103,8 +103,7 @@ TEST(NumberGroups, NamesBecomeWhatTheyBecomeAloneByTheRulesOfEveryArchitecture) 
     std::size_t grouped = 0;
     std::size_t changed = 0;
     for (auto const& config : embedded_configs()) {
-        auto const header = parse_architecture_header(std::string(config.json), std::string(config.name));
-        auto const description = ArchitectureLibrary::instance().find_name(header.family);
+        auto const description = ArchitectureLibrary::instance().find_name(std::string(config.family));
         if (!description) { continue; }
         auto data = parse_description(*description);
         auto const names = likely_names(data.transforms);
