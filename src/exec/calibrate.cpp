@@ -190,7 +190,7 @@ class Calibration {
 
     /// With as many threads as a load of a large checkpoint has.
     void copy(std::vector<FileRange> const& ranges, InlineReader& reader, std::span<std::byte> into) const {
-        auto const threads = std::min(kMostLanes, usable_cores(own_cores(), neighbours_.size()));
+        auto const threads = std::min(kMostLanes, own_usable_cores(neighbours_.size()));
         std::vector<CopyBlock> blocks(ranges.size());
         for (std::size_t i = 0; i < ranges.size(); ++i) {
             blocks[i].target = i * kLongRequest;

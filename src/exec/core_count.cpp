@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include <hwloc.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include "util/handle.hpp"
 
@@ -53,6 +55,17 @@ CoreCount count_cores() {
 CoreCount const& own_cores() {
     static auto const cores = count_cores();
     return cores;
+}
+
+CoreCount count_hardware_threads() noexcept {
+    CoreCount threads;
+    threads.node = static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
+    threads.allowed = threads.node;
+    cpu_set_t mask;
+    if (::sched_getaffinity(0, sizeof(mask), &mask) == 0) {
+        threads.allowed = static_cast<std::size_t>(std::max(1, CPU_COUNT(&mask)));
+    }
+    return threads;
 }
 
 }  // namespace shardwise

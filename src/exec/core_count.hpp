@@ -18,4 +18,8 @@ CoreCount count_cores();
 /// As they were counted when somebody first asked: to look takes some milliseconds.
 CoreCount const& own_cores();
 
+/// What can be told at once: hardware threads in this thread's affinity mask, and those of the node; at least as many
+/// as there are cores.
+CoreCount count_hardware_threads() noexcept;
+
 }  // namespace shardwise

@@ -377,7 +377,7 @@ void Materialization::Engine::fill_report() {
         report_.notes.push_back(fmt::format("reads of cuFile: {}", to_text(*paths)));
     }
     bool const misses_cores = backend_->accelerator() || report_.lanes < wanted_lanes(plan_, options_);
-    auto note = misses_cores ? binding_note(own_cores(), communicator_.layout().neighbours.size()) : std::string();
+    auto note = misses_cores ? own_binding_note(communicator_.layout().neighbours.size()) : std::string();
     if (!note.empty()) { report_.notes.push_back(std::move(note)); }
 }
 

@@ -80,7 +80,7 @@ class GpuBackend final : public LoadBackend {
                 readers.push_back(choose_reader(plan.facts[file], choice, uring, {true, gds[file]}));
             } catch (Error const& error) { throw error.while_(plan.files[file].path); }
         }
-        auto const cores = usable_cores(own_cores(), communicator_.layout().neighbours.size());
+        auto const cores = own_usable_cores(communicator_.layout().neighbours.size());
         auto const fallback = choice == ReaderChoice::gds ? GdsFallback::refused : GdsFallback::allowed;
         GpuReading const gpu = {*accelerator_,
                                 {staging},

@@ -42,8 +42,8 @@ class HostBackend final : public LoadBackend {
     /// themselves.
     std::unique_ptr<Placer> make_placer(Plan const& plan, TensorSpans tensors, Scalings scalings,
                                         LoadOptions const& options, std::string& reason) override {
-        auto choice = choose_lanes(plan, options,
-                                   [&] { return usable_cores(own_cores(), communicator_.layout().neighbours.size()); });
+        auto choice =
+            choose_lanes(plan, options, [&] { return own_usable_cores(communicator_.layout().neighbours.size()); });
         if (choice.lanes >= plan.direct_buffers) {
             choice = {plan.direct_buffers - 1, fmt::format("{}; --staging has room for no more", choice.reason)};
         }

@@ -31,6 +31,17 @@ std::string binding_note(CoreCount const& cores, std::size_t ranks_on_node) {
         cores.allowed, share);
 }
 
+std::size_t own_usable_cores(std::size_t ranks_on_node) {
+    auto const threads = count_hardware_threads();
+    bool const has_one = threads.allowed == 1 || usable_cores(threads, ranks_on_node) == 1;
+    return has_one ? 1 : usable_cores(own_cores(), ranks_on_node);
+}
+
+std::string own_binding_note(std::size_t ranks_on_node) {
+    bool const has_share_of_one = count_hardware_threads().node < 2 * ranks_on_node;
+    return has_share_of_one ? std::string() : binding_note(own_cores(), ranks_on_node);
+}
+
 std::size_t file_adaptive_lanes(std::span<std::uint64_t const> file_bytes, std::size_t most) {
     if (file_bytes.empty()) { return 1; }
     auto const all = std::accumulate(file_bytes.begin(), file_bytes.end(), std::uint64_t{0});

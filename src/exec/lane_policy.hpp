@@ -23,6 +23,10 @@ std::size_t usable_cores(CoreCount const& cores, std::size_t ranks_on_node);
 /// each where there are two at most.
 std::string binding_note(CoreCount const& cores, std::size_t ranks_on_node);
 
+/// The same of this process; the topology is looked at only where the number of hardware threads does not tell already.
+std::size_t own_usable_cores(std::size_t ranks_on_node);
+std::string own_binding_note(std::size_t ranks_on_node);
+
 struct LaneChoice {
     std::size_t lanes = 1;
     std::string reason;

@@ -65,6 +65,17 @@ TEST(Cores, AreThoseThatThisThreadIsAllowedToRunOn) {
     EXPECT_EQ(bound.node, cores.node);
 }
 
+TEST(Cores, HardwareThreadsTellAsMuchWhereTheyDo) {
+    auto const cores = count_cores();
+    auto const threads = count_hardware_threads();
+    EXPECT_GE(threads.node, cores.node);
+    EXPECT_GE(threads.allowed, cores.allowed);
+    for (std::size_t ranks = 1; ranks < 3 * threads.node; ++ranks) {
+        EXPECT_EQ(own_usable_cores(ranks), usable_cores(cores, ranks)) << ranks;
+        EXPECT_EQ(own_binding_note(ranks), binding_note(cores, ranks)) << ranks;
+    }
+}
+
 TEST(LanePolicy, SaysWhy) {
     Plan plan;
     plan.store_bytes = 1000 * kMiB;
