@@ -155,19 +155,25 @@ void run(po::variables_map const& values) {
 
 int main(int count, char** arguments) {
     po::options_description options("make_checkpoint FOLDER [options]: writes a made-up checkpoint with real names");
-    options.add_options()("folder", po::value<std::string>()->required(), "where to")(
-        "preset", po::value<std::string>()->default_value("tiny"), "sizes to start from: tiny, llama-1b, moe-5gb")(
-        "arch", po::value<std::string>(), "model type: llama, qwen2, mixtral, qwen3_moe, phi3, gpt_oss")(
-        "layers", po::value<std::int64_t>(), "")("hidden", po::value<std::int64_t>(), "")(
-        "intermediate", po::value<std::int64_t>(), "")("heads", po::value<std::int64_t>(), "")(
-        "kv-heads", po::value<std::int64_t>(), "")("head-dim", po::value<std::int64_t>(), "")(
-        "vocab", po::value<std::int64_t>(), "")("experts", po::value<std::int64_t>(), "")(
-        "tied", po::bool_switch(), "no lm_head of its own")("files", po::value<std::size_t>()->default_value(4),
-                                                            "files to cut into")(
-        "dtype", po::value<std::string>()->default_value("BF16"), "of every tensor")(
-        "align", po::value<std::uint64_t>()->default_value(kReferenceAlignment),
-        "of the data in a file; at 4096 direct I/O lands in place wherever sizes of tensors are whole pages")(
-        "seed", po::value<std::uint64_t>()->default_value(1), "of the content")("help,h", "");
+    options.add_options()
+        ("folder", po::value<std::string>()->required(), "where to")
+        ("preset", po::value<std::string>()->default_value("tiny"), "sizes to start from: tiny, llama-1b, moe-5gb")
+        ("arch", po::value<std::string>(), "model type: llama, qwen2, mixtral, qwen3_moe, phi3, gpt_oss")
+        ("layers", po::value<std::int64_t>(), "")
+        ("hidden", po::value<std::int64_t>(), "")
+        ("intermediate", po::value<std::int64_t>(), "")
+        ("heads", po::value<std::int64_t>(), "")
+        ("kv-heads", po::value<std::int64_t>(), "")
+        ("head-dim", po::value<std::int64_t>(), "")
+        ("vocab", po::value<std::int64_t>(), "")
+        ("experts", po::value<std::int64_t>(), "")
+        ("tied", po::bool_switch(), "no lm_head of its own")
+        ("files", po::value<std::size_t>()->default_value(4), "files to cut into")
+        ("dtype", po::value<std::string>()->default_value("BF16"), "of every tensor")
+        ("align", po::value<std::uint64_t>()->default_value(kReferenceAlignment),
+         "of the data in a file; at 4096 direct I/O lands in place wherever sizes of tensors are whole pages")
+        ("seed", po::value<std::uint64_t>()->default_value(1), "of the content")
+        ("help,h", "");
     po::positional_options_description positions;
     positions.add("folder", 1);
     try {

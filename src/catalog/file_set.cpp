@@ -218,7 +218,7 @@ WeightMap parse_index(std::string const& json) {
             check_listed_name(file);
             last = &*tensors_of.try_emplace(std::string(file)).first;
         }
-        if (!names.insert(tensor).second) { refuse(fmt::format("weight_map names the tensor {} twice", tensor)); }
+        if (!names.insert(tensor)) { refuse(fmt::format("weight_map names the tensor {} twice", tensor)); }
         last->second.emplace_back(tensor);
     }
     if (tensors_of.empty()) { refuse("weight_map is empty"); }

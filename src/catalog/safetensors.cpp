@@ -123,7 +123,7 @@ void check_unique_names(std::vector<TensorRecord> const& tensors) {
     HashedNames names;
     names.reserve(tensors.size());
     for (auto const& tensor : tensors) {
-        if (!names.insert(tensor.name).second) { refuse(fmt::format("the name {} is given twice", tensor.name)); }
+        if (!names.insert(tensor.name)) { refuse(fmt::format("the name {} is given twice", tensor.name)); }
     }
 }
 

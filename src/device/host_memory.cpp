@@ -56,8 +56,8 @@ HostMemory::HostMemory(std::uint64_t size_bytes) {
     mapping_ = {static_cast<std::byte*>(address), mapped_bytes};
     auto const begin = align_up(reinterpret_cast<std::uintptr_t>(address), kHugePageBytes);
     bytes_ = {reinterpret_cast<std::byte*>(begin), size_bytes};
-    ::madvise(bytes_.data(), align_up(size_bytes, kHugePageBytes),
-              MADV_HUGEPAGE);  // a wish: without it pages are small
+    // A wish: without it pages are small.
+    ::madvise(bytes_.data(), align_up(size_bytes, kHugePageBytes), MADV_HUGEPAGE);
 }
 
 HostMemory::HostMemory(HostMemory&& other) noexcept

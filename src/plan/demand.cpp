@@ -72,9 +72,9 @@ Shape extents_of(Region const& region) {
 }
 
 /// The stages that hold a parameter, all of them spelt out.
-std::vector<std::int64_t> stages_of(Placement const& placement, Mesh const& mesh) {
-    if (!placement.stages.empty()) { return placement.stages; }
-    std::vector<std::int64_t> stages(static_cast<std::size_t>(mesh.pp));
+Stages stages_of(Placement const& placement, Mesh const& mesh) {
+    if (!placement.stages.empty()) { return {placement.stages.begin(), placement.stages.end()}; }
+    Stages stages(static_cast<std::size_t>(mesh.pp));
     std::iota(stages.begin(), stages.end(), 0);
     return stages;
 }
@@ -176,7 +176,7 @@ void Demand::add_uses(std::uint32_t tensor, std::uint64_t max_gap) {
         use.is_whole_everywhere = use.is_whole_everywhere && is_uncut && is_same;
         if (is_new) { use.stages = stages; }
         if (!is_same) {
-            std::vector<std::int64_t> all;
+            Stages all;
             std::ranges::set_union(use.stages, stages, std::back_inserter(all));
             use.stages = std::move(all);
         }

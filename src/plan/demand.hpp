@@ -17,11 +17,14 @@
 
 namespace shardwise {
 
+/// Pipeline stages, ascending; nearly always one.
+using Stages = boost::container::small_vector<std::int64_t, 1>;
+
 /// One stored tensor that is wanted, and by which parameters.
 struct SourceUse {
     std::uint32_t source = 0;
     boost::container::small_vector<std::uint32_t, 2> tensors;  ///< plan order; nearly always one
-    std::vector<std::int64_t> stages;     ///< pipeline stages that need it, ascending
+    Stages stages;                                             ///< that need it
     ByteRange needed = {};                ///< bytes of the stored tensor that some rank needs, as one range
     bool is_whole_everywhere = true;      ///< every rank of the stages needs all of it
     double readers_share = 0;             ///< of the ranks of these stages: about how many need any of it

@@ -239,7 +239,7 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
     Reading reading;
     reading.strategies = choose_strategies(plan, catalog, demand, options);
     auto const broadcasts = choose_broadcasts(plan, demand, reading.strategies);
-    std::map<std::pair<std::vector<std::int64_t>, bool>, WaveBuilder> builders;  // by stages, broadcasts for themselves
+    std::map<std::pair<Stages, bool>, WaveBuilder> builders;  // by stages, broadcasts for themselves
     for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
         if (reading.strategies[i] == Strategy::direct) { continue; }
         auto const& use = demand.uses()[i];

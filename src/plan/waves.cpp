@@ -193,7 +193,7 @@ class GroupMember {
     GroupMember(Plan& plan, ReadGroup const& group, Demand& demand, std::uint64_t request_bytes)
         : plan_(plan),
           group_(group),
-          readers_(plan.mesh, group.stages, group.stage_stripes),
+          readers_(plan.mesh, {group.stages.data(), group.stages.size()}, group.stage_stripes),
           demand_(demand),
           request_bytes_(request_bytes) {
         for (auto const stage : group.stages) {

@@ -70,7 +70,7 @@ class WaveBuilder {
 
 /// Stages that share the reading of what all of them need, and the waves that do it.
 struct ReadGroup {
-    std::vector<std::int64_t> stages;  ///< ascending
+    Stages stages;
     std::vector<WaveShape> shapes;
     bool is_shared = false;      ///< these are all stages, and every rank needs every byte
     std::int64_t stage_stripes = 1;  ///< of a wave that ranks of one stage read

@@ -2,6 +2,7 @@
 (reference.py)."""
 
 import json
+import mmap
 import os
 
 import numpy as np
@@ -105,18 +106,32 @@ def test_no_way_of_reading_changes_a_byte(shardwise, model, tmp_path, strategy, 
     assert_ranks_hold(tmp_path / "out", folder, 3)
 
 
-def drop_from_page_cache(folder):
-    for path in folder.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def has_no_direct_io(path):
+    """Why the file cannot be read past the page cache now; empty if it can."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 1 << 20, os.RWF_NOWAIT)
+            return "the page cache keeps it"
+        except BlockingIOError:
+            pass
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        os.preadv(file, [mmap.mmap(-1, 4096)], 0)
+        os.close(file)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("options", [["--io=uring"], ["--io=pread", "--staging=8MiB"]], ids=" ".join)
 def test_whole_pages_go_from_the_disk_into_the_tensors(shardwise, tmp_path, options):
-    sizes = dict(arch="llama", layers=2, hidden=512, intermediate=1024, vocab=4096, heads=8, kv_heads=8, head_dim=64)
+    # Norms, too, are whole pages, so that every tensor begins on one, in the file and in memory.
+    sizes = dict(arch="llama", layers=2, hidden=2048, intermediate=1024, vocab=1024, heads=8, kv_heads=8, head_dim=64)
     folder = make_checkpoint(tmp_path / "pages", align=4096, **sizes)
-    drop_from_page_cache(folder)
+    for obstacle in filter(None, map(has_no_direct_io, folder.glob("*.safetensors"))):
+        pytest.skip(obstacle)
     stats_file = tmp_path / "stats.json"
     result = shardwise.run(
         "load", folder, "--strategy=direct", *options, f"--stats={stats_file}", f"--out={tmp_path / 'out'}", ranks=2
@@ -126,11 +141,9 @@ def test_whole_pages_go_from_the_disk_into_the_tensors(shardwise, tmp_path, opti
     assert result.returncode == 0, result.stderr
     assert_ranks_hold(tmp_path / "out", folder, 2)
     stats = json.loads(stats_file.read_text())
-    reasons = {file["reason"] for file in stats["files"]}
-    if "asked for" in reasons and stats["bytes"]["landed"]["sum"] == 0:
-        pytest.skip("the files could not be dropped from the page cache, or there is no direct I/O")
-    whole_runs = 4096 * 512 * 2 * 2 + 2 * 5 * 512 * 512 * 2  # embeddings, head, and what layers cut by rows
-    assert stats["bytes"]["landed"]["sum"] > 0.9 * whole_runs
+    # Embedding and head, and of each layer q, k, v, gate and up.
+    cut_by_rows = 2 * 2048 * (2 * 1024 + 2 * (3 * 512 + 2 * 1024))
+    assert 0.9 * cut_by_rows < stats["bytes"]["landed"]["sum"] <= cut_by_rows  # ends of requests may be short
 
 
 @pytest.mark.parametrize(
