@@ -376,8 +376,8 @@ void Materialization::Engine::fill_report() {
     if (auto const paths = readers_->gds_paths()) {
         report_.notes.push_back(fmt::format("reads of cuFile: {}", to_text(*paths)));
     }
-    bool const misses_cores = backend_->accelerator() || report_.lanes < wanted_lanes(plan_, options_);
-    auto note = misses_cores ? own_binding_note(communicator_.layout().neighbours.size()) : std::string();
+    bool const uses_cores = backend_->accelerator() || wanted_lanes(plan_, options_) > 1;
+    auto note = uses_cores ? own_binding_note(communicator_.layout().neighbours.size()) : std::string();
     if (!note.empty()) { report_.notes.push_back(std::move(note)); }
 }
 
