@@ -21,8 +21,7 @@ class DirectFlow {
    public:
     /// @param buffers memory for Plan::direct_buffers requests; where readers copy by themselves, less of it is used.
     /// @param tensors where direct I/O may land; none: it goes through the buffers.
-    DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers,
-               TensorSpans tensors = {});
+    DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers, TensorSpans tensors);
 
     /// Submits the first reads that go on by themselves.
     void start();

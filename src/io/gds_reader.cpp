@@ -13,6 +13,7 @@
 #include "io/gds_driver.hpp"
 #include "io/pread_range.hpp"
 #include "io/read_pool.hpp"
+#include "io/transfer.hpp"
 #include "util/checked.hpp"
 
 namespace shardwise {

@@ -12,6 +12,7 @@
 #include "io/reader_set.hpp"
 #include "support/error_of.hpp"
 #include "support/page_buffer.hpp"
+#include "support/read_all.hpp"
 #include "support/scratch_folder.hpp"
 
 namespace shardwise::test {
@@ -149,17 +150,14 @@ TEST_P(ReaderTest, PagesWithAPlaceOfTheirOwnLandThere) {
         std::vector<ReadResult> results;
         while (results.empty()) { set.poll(results, Wait::briefly); }
         ASSERT_FALSE(results[0].error) << results[0].error->what();
-        auto const text = [](std::span<std::byte const> bytes) {
-            return std::string_view(reinterpret_cast<char const*>(bytes.data()), bytes.size());
-        };
         std::string_view const content = contents_[0];
-        EXPECT_EQ(text(first), content.substr(kSlotAlignment, first.size())) << shift;
-        EXPECT_EQ(text(second), content.substr(22 * kSlotAlignment, second.size())) << shift;
+        EXPECT_EQ(text_of(first), content.substr(kSlotAlignment, first.size())) << shift;
+        EXPECT_EQ(text_of(second), content.substr(22 * kSlotAlignment, second.size())) << shift;
         auto const data = results[0].data;
-        EXPECT_EQ(text(data.first(kSlotAlignment - 700)), content.substr(700, kSlotAlignment - 700));
-        EXPECT_EQ(text(data.subspan(21 * kSlotAlignment - 700, kSlotAlignment)),
+        EXPECT_EQ(text_of(data.first(kSlotAlignment - 700)), content.substr(700, kSlotAlignment - 700));
+        EXPECT_EQ(text_of(data.subspan(21 * kSlotAlignment - 700, kSlotAlignment)),
                   content.substr(21 * kSlotAlignment, kSlotAlignment));
-        EXPECT_EQ(text(data.subspan(37 * kSlotAlignment - 700)),
+        EXPECT_EQ(text_of(data.subspan(37 * kSlotAlignment - 700)),
                   content.substr(37 * kSlotAlignment, 3 * kSlotAlignment - 100));
         EXPECT_TRUE(buffer.is_intact());
     }
