@@ -87,9 +87,16 @@ Memory make_host_tensor_memory(std::uint64_t size_bytes, std::uint64_t alignment
     return {{begin, size_bytes}, std::shared_ptr<void>(begin, [](void* memory) { std::free(memory); })};
 }
 
-bool bring_in(std::span<std::byte> pages) noexcept {
+bool bring_in(std::span<std::byte> bytes) noexcept {
     constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE; the C library may be older
-    return ::madvise(pages.data(), pages.size(), kPopulateWrite) == 0;
+    constexpr std::uintptr_t kPageBytes = 4096;
+    if (bytes.empty()) { return true; }
+    auto const first = align_down(reinterpret_cast<std::uintptr_t>(bytes.data()), kPageBytes);
+    auto const last = align_down(reinterpret_cast<std::uintptr_t>(&bytes.back()), kPageBytes);
+    auto const populate = [](std::uintptr_t begin, std::uintptr_t size) {
+        return ::madvise(reinterpret_cast<void*>(begin), size, kPopulateWrite) == 0;
+    };
+    return populate(last, kPageBytes) && (last == first || populate(first, last - first));
 }
 
 std::uint64_t available_memory_bytes() {

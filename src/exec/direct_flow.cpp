@@ -66,6 +66,7 @@ bool DirectFlow::submit_to_storage(std::uint32_t index) {
     landings = can_land(read.range.file) ? find_landings(read.range, plan_.blocks_of(read), tensors_,
                                                          plan_.facts[read.range.file].memory_alignment)
                                          : Landings();
+    if (!landings.landings.empty()) { placer_.make_ready(plan_.blocks_of(read)); }
     readers_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(),
                      .range = read.range,
                      .into = buffers_.subspan(buffer * plan_.direct_buffer_bytes, plan_.direct_buffer_bytes),

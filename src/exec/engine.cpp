@@ -85,7 +85,6 @@ void Materialization::Engine::start(MakeBackend const& make_backend, ReaderHook 
 
 void Materialization::Engine::make_parts(ReaderHook const& hook) {
     store_ = make_store(plan_, options_.allocation, *backend_);
-    if (!store_->accelerator) { fresh_pages_ = FreshPages(store_->memory); }
     {
         InPhase const phase(clock_, Phase::read);
         scales_ = LoadedScales(plan_);
@@ -170,7 +169,7 @@ void Materialization::Engine::pause_until_something_happens() {
     bool const waits_for_storage = direct_->reads_under_way() + waves_->reads_under_way() > 0;
     if (waits_for_storage && !termination_requested()) {
         InPhase const phase(clock_, Phase::read);
-        readers_->poll(reads_, fresh_pages_.bring_in_next() ? Wait::no : Wait::briefly);
+        readers_->poll(reads_, placer_->make_next_ready() ? Wait::no : Wait::briefly);
         is_waiting_ = false;
         return;
     }

@@ -14,7 +14,6 @@
 #include "comm/communicator.hpp"
 #include "comm/transport.hpp"
 #include "exec/direct_flow.hpp"
-#include "exec/fresh_pages.hpp"
 #include "exec/load_backend.hpp"
 #include "exec/parameter_store.hpp"
 #include "exec/phase_clock.hpp"
@@ -71,7 +70,6 @@ class Materialization::Engine {
     std::optional<Error> error_;  ///< this rank's own failure
     std::size_t next_tensor_ = 0;
     std::shared_ptr<ParameterStore::Data> store_;
-    FreshPages fresh_pages_;  ///< of the store
     LoadedScales scales_;
     PhaseClock clock_;  ///< begins before what is timed beside it
     TensorTracker tracker_;

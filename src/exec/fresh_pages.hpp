@@ -1,46 +1,48 @@
 /// @file
-/// Memory of a load's tensors, brought in while there is nothing else to do: what storage then fills, or a copy, need
-/// not wait for the system to find and clear a page.
+/// Memory of a load's tensors, brought in before something is put there: what storage fills, or a copy, need not wait
+/// for the system to find and clear a page, and the system clears pages faster this way (bring_in).
 #pragma once
 
-#include <algorithm>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
+#include <vector>
 
-#include "device/host_memory.hpp"
-#include "device/memory.hpp"
+#include <shardwise/plan.hpp>
+
+#include "convert/place.hpp"
 
 namespace shardwise {
 
+/// The huge pages under the tensors of a rank. Tensors that do not make up a huge page with their neighbours are passed
+/// over: they share it with what else is in use.
 class FreshPages {
    public:
     FreshPages() = default;
 
-    /// @param stretches memory of the host, in the order in which it is going to be filled; must outlive this.
-    explicit FreshPages(std::span<Memory const> stretches) : stretches_(stretches) {}
+    /// @param tensors memory of the host, in the order in which it is going to be filled; what they show must outlive
+    /// this.
+    explicit FreshPages(TensorSpans tensors);
 
-    /// Brings in the next huge page; false if nothing is left, or the system cannot do it. Stretches below a huge page
-    /// are passed over: they share their pages with others.
-    bool bring_in_next() noexcept {
-        while (!stretches_.empty() && is_over(stretches_.front().bytes().size())) {
-            stretches_ = stretches_.subspan(1);
-            at_ = 0;
-        }
-        if (stretches_.empty()) { return false; }
-        auto const bytes = stretches_.front().bytes();
-        auto const begin = std::exchange(at_, at_ + kHugePageBytes);
-        auto const size = std::min<std::uint64_t>(kHugePageBytes, bytes.size() - begin);
-        if (bring_in(bytes.subspan(begin, size))) { return true; }
-        stretches_ = {};
-        return false;
-    }
+    /// Brings in what the blocks are going to be put into, as far as nobody has before. Any number of threads.
+    void bring_in(std::span<CopyBlock const> blocks) noexcept;
+
+    /// Brings in the next page that nobody has; false if there is none, or the system cannot do it. One thread.
+    bool bring_in_next() noexcept;
 
    private:
-    bool is_over(std::uint64_t size_bytes) const noexcept { return at_ >= size_bytes || size_bytes < kHugePageBytes; }
+    void add_stretch(std::size_t first, std::size_t last);
+    bool bring_in_page(std::size_t page) noexcept;
 
-    std::span<Memory const> stretches_;
-    std::uint64_t at_ = 0;  ///< of the first one: what comes before is there
+    static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+    TensorSpans tensors_;
+    std::vector<std::uint32_t> first_page_;    ///< of each tensor, into pages_
+    std::vector<std::span<std::byte>> pages_;  ///< what lies on each: a huge page, or less at the ends of a stretch
+    std::vector<std::atomic<bool>> is_taken_;  ///< by page: somebody has brought it in, or is about to
+    std::atomic<bool> is_able_ = true;         ///< the system, as far as is known
+    std::size_t next_ = 0;
 };
 
 }  // namespace shardwise

@@ -11,7 +11,7 @@
 namespace shardwise {
 
 Lanes::Lanes(std::size_t threads, TensorSpans tensors, std::uint64_t room_bytes, Scalings scalings, TraceLog* log)
-    : tensors_(tensors), scalings_(scalings), log_(log), room_bytes_(room_bytes) {
+    : tensors_(tensors), fresh_pages_(tensors), scalings_(scalings), log_(log), room_bytes_(room_bytes) {
     for (std::size_t i = 1; i < threads; ++i) {
         workers_.emplace_back([this, i](std::stop_token const& stop) { work(stop, i); });
     }
@@ -72,6 +72,7 @@ PlaceDone Lanes::run(PlaceJob const& job, Room& room, std::size_t lane) {
         return TraceEvent{fmt::format("lane {}", lane), reads ? "read and place" : "place", 0, 0,
                           reads ? job.range.size_bytes : job.source.size()};
     });
+    make_ready(job.blocks);
     try {
         if (job.reader != nullptr) {
             read_and_place(job, room);

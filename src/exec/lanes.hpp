@@ -16,6 +16,7 @@
 
 #include "convert/place.hpp"
 #include "device/host_memory.hpp"
+#include "exec/fresh_pages.hpp"
 #include "exec/placer.hpp"
 
 namespace shardwise {
@@ -39,6 +40,8 @@ class Lanes final : public Placer {
     std::size_t under_way() const noexcept override { return under_way_; }
     void pack(std::span<CopyBlock const> blocks, std::span<std::byte const> source,
               std::span<std::byte> packed) override;
+    void make_ready(std::span<CopyBlock const> blocks) noexcept override { fresh_pages_.bring_in(blocks); }
+    bool make_next_ready() noexcept override { return fresh_pages_.bring_in_next(); }
     void drain() noexcept override;
     std::uint64_t staging_bytes() const noexcept override { return rooms_bytes_; }
 
@@ -53,6 +56,7 @@ class Lanes final : public Placer {
     std::optional<PlaceJob> take();
 
     TensorSpans tensors_;
+    FreshPages fresh_pages_;  ///< under the tensors
     Scalings scalings_;
     TraceLog* log_;
     std::uint64_t room_bytes_;

@@ -54,6 +54,12 @@ class Placer {
     virtual void pack(std::span<CopyBlock const> blocks, std::span<std::byte const> source,
                       std::span<std::byte> packed) = 0;
 
+    /// Readies the memory that @p blocks are going to be put into by somebody else.
+    virtual void make_ready(std::span<CopyBlock const>) noexcept {}
+
+    /// Readies the next stretch of the tensors' memory, for when there is nothing else to do; false if none is left.
+    virtual bool make_next_ready() noexcept { return false; }
+
     /// Whoever has packed calls it before the transport starts to send.
     virtual void finish_packing() {}
 

@@ -158,6 +158,16 @@ std::uint64_t CopyBlock::source_span() const noexcept {
     return span;
 }
 
+std::uint64_t target_span(CopyBlock const& block) noexcept {
+    auto span = block.run_bytes;
+    if (!block.cast.is_move()) {
+        auto const elements = block.run_bytes * 8 / static_cast<std::uint64_t>(bits(block.cast.from));
+        span = (elements - 1) * block.cast.target_step + (static_cast<std::uint64_t>(bits(block.cast.to)) + 7) / 8;
+    }
+    for (auto const& loop : block.loops) { span += (loop.count - 1) * loop.target_stride; }
+    return span;
+}
+
 CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
     auto loops = joined(element_loops(region, shape));
     std::int64_t run = 1;
