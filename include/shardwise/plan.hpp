@@ -241,8 +241,9 @@ struct Plan {
     std::uint64_t request_bytes = 0;  ///< no read is longer
     std::uint32_t files_at_once = 1;  ///< that the ranks' reads are dealt over
     std::string files_at_once_reason;
-    std::uint32_t direct_buffers = 0;       ///< for direct reads, so many under way
-    std::uint64_t direct_buffer_bytes = 0;  ///< of each, whole pages
+    std::uint32_t direct_buffers = 0;       ///< direct reads under way at the most
+    std::uint64_t direct_buffer_bytes = 0;  ///< room of the longest one, whole pages
+    std::uint64_t direct_bytes = 0;         ///< memory for those under way
     std::uint64_t descriptor_bytes = 0;  ///< with a GPU: memory for what each of its two streams is told to do
 
     StrategyBytes strategy_bytes;

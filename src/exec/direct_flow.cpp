@@ -2,24 +2,33 @@
 
 #include <algorithm>
 
+#include "plan/direct_reads.hpp"
+
 namespace shardwise {
+namespace {
 
 /// Threads that read for themselves have room for one request each; it comes out of the same share of the staging
 /// memory.
+std::span<std::byte> without_rooms(std::span<std::byte> buffers, Plan const& plan, ReaderSet& readers,
+                                   Placer const& placer) {
+    bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(), [&](DirectRead const& read) {
+        return readers.inline_reader_of(read.range.file) != nullptr;
+    });
+    return buffers.first(buffers.size() - (has_inline ? placer.threads() * plan.direct_buffer_bytes : 0));
+}
+
+}  // namespace
+
 DirectFlow::DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers,
                        TensorSpans tensors)
     : plan_(plan),
       readers_(readers),
       placer_(placer),
-      buffers_(buffers),
-      buffer_of_(plan.direct.size(), kNoBuffer),
-      tensors_(tensors),
-      landings_(plan.direct_buffers) {
-    bool const has_inline = std::any_of(plan.direct.begin(), plan.direct.end(), [&](DirectRead const& read) {
-        return readers.inline_reader_of(read.range.file) != nullptr;
-    });
-    auto const count = plan.direct_buffers - (has_inline ? static_cast<std::uint32_t>(placer.threads()) : 0);
-    for (std::uint32_t i = count; i-- > 0;) { free_buffers_.push_back(i); }
+      buffers_(without_rooms(buffers, plan, readers, placer)),
+      under_way_(plan.direct_buffers),
+      entry_of_(plan.direct.size(), kNone),
+      tensors_(tensors) {
+    for (auto i = plan.direct_buffers; i-- > 0;) { free_entries_.push_back(i); }
 }
 
 void DirectFlow::start() {
@@ -56,20 +65,21 @@ bool DirectFlow::submit_to_lane(std::uint32_t index, InlineReader& reader) {
 
 bool DirectFlow::submit_to_storage(std::uint32_t index) {
     auto const& read = plan_.direct[index];
-    if (free_buffers_.empty() || !readers_.has_room(read.range.file)) { return false; }
-    auto const buffer = free_buffers_.back();
-    free_buffers_.pop_back();
-    buffer_of_[index] = buffer;
-    used_buffers_ = std::max(used_buffers_, buffer + 1);
+    if (free_entries_.empty() || !readers_.has_room(read.range.file)) { return false; }
+    auto const buffer = buffers_.take(room_bytes(read.range));
+    if (buffer.empty()) { return false; }
+    entry_of_[index] = free_entries_.back();
+    free_entries_.pop_back();
     ++reads_under_way_;
-    auto& landings = landings_[buffer];
+    auto& landings = under_way_[entry_of_[index]].landings;
+    under_way_[entry_of_[index]].buffer = buffer;
     landings = can_land(read.range.file) ? find_landings(read.range, plan_.blocks_of(read), tensors_,
                                                          plan_.facts[read.range.file].memory_alignment)
                                          : Landings();
     if (!landings.landings.empty()) { placer_.make_ready(plan_.blocks_of(read)); }
     readers_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(),
                      .range = read.range,
-                     .into = buffers_.subspan(buffer * plan_.direct_buffer_bytes, plan_.direct_buffer_bytes),
+                     .into = buffer,
                      .landings = landings.landings});
     return true;
 }
@@ -81,7 +91,7 @@ bool DirectFlow::can_land(std::uint32_t file) const noexcept {
 
 void DirectFlow::on_read(std::uint32_t index, std::span<std::byte const> data) {
     --reads_under_way_;
-    auto const& landings = landings_[buffer_of_[index]];
+    auto const& landings = under_way_[entry_of_[index]].landings;
     landed_bytes_ += landings.bytes();
     placer_.submit({.id = WorkId{WorkId::Kind::direct, 0, index}.pack(),
                     .blocks = landings.landings.empty() ? plan_.blocks_of(plan_.direct[index])
@@ -91,7 +101,9 @@ void DirectFlow::on_read(std::uint32_t index, std::span<std::byte const> data) {
 
 void DirectFlow::on_placed(std::uint32_t index) {
     ++finished_;
-    if (buffer_of_[index] != kNoBuffer) { free_buffers_.push_back(buffer_of_[index]); }
+    if (entry_of_[index] == kNone) { return; }
+    buffers_.give_back(under_way_[entry_of_[index]].buffer);
+    free_entries_.push_back(entry_of_[index]);
 }
 
 }  // namespace shardwise

@@ -9,6 +9,7 @@
 
 #include <shardwise/plan.hpp>
 
+#include "exec/buffer_room.hpp"
 #include "exec/landings.hpp"
 #include "exec/placer.hpp"
 #include "exec/work_ids.hpp"
@@ -16,10 +17,10 @@
 
 namespace shardwise {
 
-/// Keeps as many reads under way as there are buffers; submits in plan order, places in order of completion.
+/// Keeps as many reads under way as their memory holds; submits in plan order, places in order of completion.
 class DirectFlow {
    public:
-    /// @param buffers memory for Plan::direct_buffers requests; where readers copy by themselves, less of it is used.
+    /// @param buffers Plan::direct_bytes of memory; where readers copy by themselves, less of it is used.
     /// @param tensors where direct I/O may land; none: it goes through the buffers.
     DirectFlow(Plan const& plan, ReaderSet& readers, Placer& placer, std::span<std::byte> buffers, TensorSpans tensors);
 
@@ -40,14 +41,19 @@ class DirectFlow {
     /// Reads submitted and not yet back.
     std::size_t reads_under_way() const noexcept { return reads_under_way_; }
 
-    /// Of the buffers, as many as were ever in use.
-    std::uint64_t staging_bytes() const noexcept { return used_buffers_ * plan_.direct_buffer_bytes; }
+    /// Of the buffers' memory, what was ever in use.
+    std::uint64_t staging_bytes() const noexcept { return buffers_.used_bytes(); }
 
     /// That storage put into the tensors itself.
     std::uint64_t landed_bytes() const noexcept { return landed_bytes_; }
 
    private:
-    static constexpr std::uint32_t kNoBuffer = ~std::uint32_t{0};
+    /// A read that storage has been asked for, until its bytes are in place.
+    struct UnderWay {
+        std::span<std::byte> buffer;
+        Landings landings;
+    };
+    static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
     bool submit_next();
     bool submit_to_lane(std::uint32_t index, InlineReader& reader);
@@ -57,12 +63,11 @@ class DirectFlow {
     Plan const& plan_;
     ReaderSet& readers_;
     Placer& placer_;
-    std::span<std::byte> buffers_;
-    std::uint32_t used_buffers_ = 0;  ///< buffers that were ever handed out
-    std::vector<std::uint32_t> free_buffers_;
-    std::vector<std::uint32_t> buffer_of_;  ///< by read
+    BufferRoom buffers_;
+    std::vector<UnderWay> under_way_;
+    std::vector<std::uint32_t> free_entries_;  ///< of under_way_
+    std::vector<std::uint32_t> entry_of_;      ///< by read
     TensorSpans tensors_;
-    std::vector<Landings> landings_;  ///< by buffer: of the read that it is for
     std::uint64_t landed_bytes_ = 0;
     std::size_t submitted_ = 0;
     std::size_t finished_ = 0;

@@ -90,7 +90,7 @@ void Materialization::Engine::make_parts(ReaderHook const& hook) {
         scales_ = LoadedScales(plan_);
     }
     auto const slot_bytes = plan_.slot_count * plan_.slot_bytes;
-    auto const buffer_bytes = plan_.direct.empty() ? 0 : plan_.direct_buffers * plan_.direct_buffer_bytes;
+    auto const buffer_bytes = plan_.direct.empty() ? 0 : plan_.direct_bytes;
     staging_ = backend_->allocate_staging(slot_bytes + buffer_bytes);
     auto const message_room = exchanges_at_once(plan_, *transport_) * message_bytes(plan_);
     messages_ = backend_->allocate_staging(has_far_ranks(plan_, *transport_) ? message_room : 0);

@@ -44,8 +44,9 @@ class HostBackend final : public LoadBackend {
                                         LoadOptions const& options, std::string& reason) override {
         auto choice =
             choose_lanes(plan, options, [&] { return own_usable_cores(communicator_.layout().neighbours.size()); });
-        if (choice.lanes >= plan.direct_buffers) {
-            choice = {plan.direct_buffers - 1, fmt::format("{}; --staging has room for no more", choice.reason)};
+        auto const rooms = plan.direct_bytes / plan.direct_buffer_bytes;
+        if (choice.lanes >= rooms) {
+            choice = {rooms - 1, fmt::format("{}; --staging has room for no more", choice.reason)};
         }
         reason = choice.reason;
         return std::make_unique<Lanes>(choice.lanes, tensors, plan.direct_buffer_bytes, scalings, options.trace.get());

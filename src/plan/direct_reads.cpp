@@ -23,6 +23,10 @@ void merge(std::vector<ByteRange>& ranges, std::uint64_t max_gap) {
 
 }  // namespace
 
+std::uint64_t room_bytes(FileRange const& range) noexcept {
+    return align_up(range.begin % kSlotAlignment + range.size_bytes, kSlotAlignment);
+}
+
 void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> needed) {
     absolute_.assign(needed.begin(), needed.end());
     ranges_.clear();

@@ -17,6 +17,9 @@ struct ReadLimits {
     std::uint64_t request_bytes = 4ULL << 20U;   ///< a multiple of kSlotAlignment
 };
 
+/// Whole pages of memory for a read whose first byte lies as far from a page's beginning as it does in the file.
+std::uint64_t room_bytes(FileRange const& range) noexcept;
+
 /// Collects direct reads, in plan order.
 class DirectReads {
    public:

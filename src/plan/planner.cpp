@@ -101,15 +101,14 @@ void fill_totals(Plan& plan) {
     }
     message_bytes *= plan.exchanges_at_once;
     auto const slots = plan.slot_count * plan.slot_bytes;
-    auto const buffers = plan.direct_buffers * plan.direct_buffer_bytes;
-    auto const direct_buffers = plan.direct.empty() ? 0 : buffers;
+    auto const direct_bytes = plan.direct.empty() ? 0 : plan.direct_bytes;
     if (plan.device == Device::host) {
         auto const outboxes = slots * plan.seats;  // of a node together
-        totals.staging_bytes = slots + outboxes + message_bytes + direct_buffers;
+        totals.staging_bytes = slots + outboxes + message_bytes + direct_bytes;
     } else {
-        auto const ring = buffers + plan.direct_buffers * kSlotAlignment;
+        auto const ring = plan.direct_bytes + plan.direct_buffers * kSlotAlignment;
         totals.staging_bytes = ring + message_bytes + 2 * plan.descriptor_bytes;
-        totals.device_staging_bytes = slots + message_bytes + direct_buffers + 2 * plan.descriptor_bytes;
+        totals.device_staging_bytes = slots + message_bytes + direct_bytes + 2 * plan.descriptor_bytes;
     }
     totals.store_bytes = plan.store_bytes;
 }
@@ -258,17 +257,15 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
     return reading;
 }
 
-/// Where reads are short, more of them fit the same memory: while a rank copies, storage must not run out of work.
+/// Of short reads more fit the same memory: while a rank copies, storage must not run out of work.
 void fit_buffers(Plan& plan) {
-    constexpr std::uint64_t kMostBuffers = 64;
-    std::uint64_t longest = kSlotAlignment;
+    constexpr std::uint32_t kMostBuffers = 64;
+    plan.direct_buffers = kMostBuffers;
+    plan.direct_buffer_bytes = kSlotAlignment;
     for (auto const& read : plan.direct) {
-        longest =
-            std::max(longest, align_up(read.range.begin % kSlotAlignment + read.range.size_bytes, kSlotAlignment));
+        plan.direct_buffer_bytes = std::max(plan.direct_buffer_bytes, room_bytes(read.range));
     }
-    auto const fitting = plan.direct_buffers * plan.direct_buffer_bytes / longest;
-    plan.direct_buffers = std::max(plan.direct_buffers, static_cast<std::uint32_t>(std::min(fitting, kMostBuffers)));
-    plan.direct_buffer_bytes = longest;
+    plan.direct_bytes = std::min(plan.direct_bytes, kMostBuffers * plan.direct_buffer_bytes);
 }
 
 /// From indices of the demand to those of this rank's tensors.
@@ -317,6 +314,7 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.request_bytes = budget.request_bytes;
     plan.direct_buffers = budget.direct_buffers;
     plan.direct_buffer_bytes = budget.request_bytes;
+    plan.direct_bytes = budget.direct_buffers * budget.request_bytes;
     if (plan.device == Device::host) { fit_buffers(plan); }
     plan.descriptor_bytes = budget.descriptor_bytes;
     plan.exchanges_at_once = budget.exchanges_at_once;

@@ -68,8 +68,7 @@ std::uint64_t staging_of(Plan const& plan) {
     }
     auto const slots = plan.slot_count * plan.slot_bytes;
     auto const outboxes = slots * plan.seats;
-    return slots + outboxes + plan.exchanges_at_once * messages +
-           (plan.direct.empty() ? 0 : plan.direct_buffers * plan.direct_buffer_bytes);
+    return slots + outboxes + plan.exchanges_at_once * messages + (plan.direct.empty() ? 0 : plan.direct_bytes);
 }
 
 TEST(PlanBounds, StagingStaysWithinTheBudget) {
