@@ -4,7 +4,6 @@
 
 #include "device/host_memory.hpp"
 #include "plan/copy_block.hpp"
-#include "util/checked.hpp"
 
 namespace shardwise {
 namespace {
@@ -52,10 +51,12 @@ void FreshPages::add_stretch(std::size_t first, std::size_t last) {
 
 void FreshPages::bring_in(std::span<CopyBlock const> blocks) noexcept {
     for (auto const& block : blocks) {
-        if (first_page_[block.tensor] == kNone) { continue; }
-        auto const within = address_of(tensors_[block.tensor].data()) % kHugePageBytes;
-        auto const first = first_page_[block.tensor] + (within + block.target) / kHugePageBytes;
-        auto const last = first_page_[block.tensor] + (within + block.target + target_span(block) - 1) / kHugePageBytes;
+        auto const first_page = first_page_[block.tensor];
+        auto const bytes = target_span(block);
+        if (first_page == kNone || bytes == 0) { continue; }
+        auto const begin = address_of(tensors_[block.tensor].data()) % kHugePageBytes + block.target;
+        auto const first = first_page + begin / kHugePageBytes;
+        auto const last = first_page + (begin + bytes - 1) / kHugePageBytes;
         for (auto page = first; page <= last; ++page) { bring_in_page(page); }
     }
 }

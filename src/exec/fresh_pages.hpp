@@ -19,8 +19,6 @@ namespace shardwise {
 /// over: they share it with what else is in use.
 class FreshPages {
    public:
-    FreshPages() = default;
-
     /// @param tensors memory of the host, in the order in which it is going to be filled; what they show must outlive
     /// this.
     explicit FreshPages(TensorSpans tensors);

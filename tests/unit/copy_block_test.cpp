@@ -59,6 +59,8 @@ TEST(CopyBlock, BytesAndSpanAreWhatItsRunsCover) {
         auto const bytes = bytes_of({block});
         ASSERT_EQ(block.bytes(), bytes.size());
         ASSERT_EQ(block.source_span(), bytes.back().first + 1 - bytes.front().first);
+        auto const last = std::ranges::max_element(bytes, {}, &ByteMap::value_type::second);
+        ASSERT_EQ(block.target + target_span(block), last->second + 1);
     }
 }
 

@@ -68,7 +68,7 @@ TEST_F(FreshPagesTest, AreBroughtInOneAfterTheOther) {
     EXPECT_TRUE(pages.bring_in_next());
     EXPECT_EQ(resident_pages(tensors[3]), kPagesOfAHugePage);
     EXPECT_FALSE(pages.bring_in_next());
-    EXPECT_FALSE(FreshPages().bring_in_next());
+    EXPECT_FALSE(FreshPages({}).bring_in_next());
 }
 
 TEST_F(FreshPagesTest, UnderABlockAreBroughtInOnce) {
