@@ -226,21 +226,24 @@ TEST(Lanes, CanBeDroppedWithJobsInTheQueue) {
     auto const source = random_bytes(kPiece);
     for (int i = 0; i < 50; ++i) {
         Store store;
-        std::vector<CopyBlock> const blocks = {piece(0, 0, kPiece)};
+        std::vector<CopyBlock> blocks;
+        for (std::size_t k = 0; k < 20; ++k) { blocks.push_back(piece(0, k * kPiece, kPiece)); }
         Lanes lanes(4, store.spans, kPiece);
-        for (std::size_t k = 0; k < 20; ++k) { lanes.submit({k, blocks, source, false, nullptr, {}}); }
+        for (std::size_t k = 0; k < blocks.size(); ++k) {
+            lanes.submit({.id = k, .blocks = std::span(blocks).subspan(k, 1), .source = source});
+        }
     }
 }
 
 /// A thread that has just found nothing to do when it is told to stop must not sleep through it.
 TEST(Lanes, EndHoweverOftenTheyAreDroppedAfterTheirLastJob) {
     auto const source = random_bytes(kPiece);
-    std::vector<CopyBlock> const blocks = {piece(0, 0, kPiece)};
+    std::vector<CopyBlock> const blocks = {piece(0, 0, kPiece), piece(0, kPiece, kPiece)};
     Store store;
     for (int i = 0; i < 20'000; ++i) {
         Lanes lanes(3, store.spans, kPiece);
-        lanes.submit({0, blocks, source, false, nullptr, {}});
-        lanes.submit({1, blocks, source, false, nullptr, {}});
+        lanes.submit({.id = 0, .blocks = std::span(blocks).first(1), .source = source});
+        lanes.submit({.id = 1, .blocks = std::span(blocks).last(1), .source = source});
         lanes.drain();
     }
 }
