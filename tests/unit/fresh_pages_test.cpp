@@ -38,14 +38,6 @@ class Arena {
     HostMemory memory_;
 };
 
-CopyBlock block_at(std::uint32_t tensor, std::uint64_t target, std::uint64_t run_bytes) {
-    CopyBlock block;
-    block.tensor = tensor;
-    block.target = target;
-    block.run_bytes = run_bytes;
-    return block;
-}
-
 class FreshPagesTest : public testing::Test {
    protected:
     void SetUp() override {
@@ -78,7 +70,8 @@ TEST_F(FreshPagesTest, UnderABlockAreBroughtInOnce) {
                                                        arena.part(kHugePageBytes + 256, kHugePageBytes),
                                                        arena.part(2 * kHugePageBytes + 256, 2 * kHugePageBytes - 256)};
     FreshPages pages(tensors);
-    std::vector<CopyBlock> blocks = {block_at(1, kHugePageBytes - 256, 256)};  // the first bytes of the third huge page
+    // The first bytes of the third huge page.
+    std::vector<CopyBlock> blocks = {CopyBlock{.tensor = 1, .target = kHugePageBytes - 256, .run_bytes = 256}};
     pages.bring_in(blocks);
     EXPECT_EQ(resident_pages(arena.part(0, 2 * kHugePageBytes)), 0U);
     EXPECT_EQ(resident_pages(arena.part(2 * kHugePageBytes, kHugePageBytes)), kPagesOfAHugePage);
@@ -91,7 +84,7 @@ TEST_F(FreshPagesTest, UnderABlockAreBroughtInOnce) {
     EXPECT_EQ(resident_pages(arena.part(0, kHugePageBytes)), kPagesOfAHugePage);
 
     // Two rows, half a huge page apart, at the end of the first tensor's first huge page and in the one after it.
-    blocks = {block_at(0, kHugePageBytes / 2 + 50, 50)};
+    blocks = {CopyBlock{.tensor = 0, .target = kHugePageBytes / 2 + 50, .run_bytes = 50}};
     blocks.front().loops.push_back({2, 100, kHugePageBytes / 2});
     pages.bring_in(blocks);
     EXPECT_EQ(resident_pages(arena.part(kHugePageBytes, kHugePageBytes)), kPagesOfAHugePage);
@@ -111,7 +104,8 @@ TEST_F(FreshPagesTest, OfTensorsBelowAHugePageAreBroughtInTogetherWithTheirNeigh
     tensors.push_back(arena.part(2 * kHugePageBytes + kHugePageBytes / 2, kSmall));  // with nobody beside it
     FreshPages pages(tensors);
     auto const last = static_cast<std::uint32_t>(tensors.size() - 1);
-    pages.bring_in(std::vector{block_at(last, 0, kSmall), block_at(last - 1, 0, kSmall)});
+    pages.bring_in(std::vector{CopyBlock{.tensor = last, .target = 0, .run_bytes = kSmall},
+                               CopyBlock{.tensor = last - 1, .target = 0, .run_bytes = kSmall}});
     EXPECT_EQ(resident_pages(arena.part(0, kHugePageBytes)), 0U);
     EXPECT_EQ(resident_pages(arena.part(kHugePageBytes, kHugePageBytes)), kPagesOfAHugePage);
     EXPECT_EQ(resident_pages(arena.part(2 * kHugePageBytes, kHugePageBytes)), 0U);
@@ -122,7 +116,7 @@ TEST_F(FreshPagesTest, OfCastElementsReachToTheLastOnesEnd) {
     std::vector<std::span<std::byte>> const tensors = {arena.part(0, 3 * kHugePageBytes)};
     FreshPages pages(tensors);
     // Elements of 2 B that become 4 B: they end two bytes past the first huge page.
-    auto block = block_at(0, kHugePageBytes - 6, 4);
+    auto block = CopyBlock{.tensor = 0, .target = kHugePageBytes - 6, .run_bytes = 4};
     block.cast = {.from = DType::bf16, .to = DType::f32, .target_step = 4};
     pages.bring_in({&block, 1});
     EXPECT_EQ(resident_pages(arena.part(kHugePageBytes, kHugePageBytes)), kPagesOfAHugePage);
