@@ -71,8 +71,8 @@ bool DirectFlow::submit_to_storage(std::uint32_t index) {
     entry_of_[index] = free_entries_.back();
     free_entries_.pop_back();
     ++reads_under_way_;
-    auto& landings = under_way_[entry_of_[index]].landings;
-    under_way_[entry_of_[index]].buffer = buffer;
+    auto& [kept_buffer, landings] = under_way_[entry_of_[index]];
+    kept_buffer = buffer;
     landings = can_land(read.range.file) ? find_landings(read.range, plan_.blocks_of(read), tensors_,
                                                          plan_.facts[read.range.file].memory_alignment)
                                          : Landings();

@@ -72,7 +72,7 @@ PlaceDone Lanes::run(PlaceJob const& job, Room& room, std::size_t lane) {
         return TraceEvent{fmt::format("lane {}", lane), reads ? "read and place" : "place", 0, 0,
                           reads ? job.range.size_bytes : job.source.size()};
     });
-    make_ready(job.blocks);
+    fresh_pages_.bring_in(job.blocks);
     try {
         if (job.reader != nullptr) {
             read_and_place(job, room);

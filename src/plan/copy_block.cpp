@@ -159,6 +159,7 @@ std::uint64_t CopyBlock::source_span() const noexcept {
 }
 
 std::uint64_t target_span(CopyBlock const& block) noexcept {
+    if (block.bytes() == 0) { return 0; }
     auto span = block.run_bytes;
     if (!block.cast.is_move()) {
         auto const elements = block.run_bytes * 8 / static_cast<std::uint64_t>(bits(block.cast.from));

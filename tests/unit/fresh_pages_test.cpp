@@ -118,6 +118,10 @@ TEST_F(FreshPagesTest, OfCastElementsReachToTheLastOnesEnd) {
     // Elements of 2 B that become 4 B: they end two bytes past the first huge page.
     auto block = CopyBlock{.tensor = 0, .target = kHugePageBytes - 6, .run_bytes = 4};
     block.cast = {.from = DType::bf16, .to = DType::f32, .target_step = 4};
+    auto nothing = block;
+    nothing.run_bytes = 0;
+    pages.bring_in({&nothing, 1});
+    EXPECT_EQ(resident_pages(arena.part(0, 3 * kHugePageBytes)), 0U);
     pages.bring_in({&block, 1});
     EXPECT_EQ(resident_pages(arena.part(kHugePageBytes, kHugePageBytes)), kPagesOfAHugePage);
     EXPECT_EQ(resident_pages(arena.part(2 * kHugePageBytes, kHugePageBytes)), 0U);
