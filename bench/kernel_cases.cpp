@@ -144,7 +144,7 @@ KernelCase many_experts(Desk const& desk, std::string name) {
 KernelCase cast_case(Desk const& desk, std::string name, DType from, DType to) {
     auto const element = static_cast<std::uint64_t>(bits(to)) / 8;
     auto block = whole(0, 0, desk.source_bytes);
-    block.cast = {from, to, element};
+    block.cast = {.from = from, .to = to, .target_step = element};
     auto const count = desk.source_bytes * 8 / static_cast<std::uint64_t>(bits(from));
     return place_case(desk, std::move(name), {{block}, numbers(from, desk.source_bytes), count * element});
 }
@@ -158,7 +158,7 @@ KernelCase dequantize_case(Desk const& desk, std::string name, DType codes, DTyp
     auto const scale_bytes = static_cast<std::uint64_t>(grid_shape.num_elements() * bits(scale) / 8);
     auto const code_bytes = static_cast<std::uint64_t>(shape.num_elements() * bits(codes) / 8);
     auto block = whole(0, 0, code_bytes);
-    block.cast = {codes, DType::bf16, 2, 0, 0};
+    block.cast = {.from = codes, .to = DType::bf16, .scaling = 0, .target_step = 2};
     Placement placement{{block}, any_bytes(code_bytes), static_cast<std::uint64_t>(shape.num_elements()) * 2};
     placement.scales = scale == DType::f32 ? numbers(scale, scale_bytes) : any_powers(scale_bytes);
     placement.scaling = BlockScaling{block_grid(shape, grid_shape), {{}, scale}};

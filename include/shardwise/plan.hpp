@@ -52,9 +52,9 @@ inline constexpr std::uint32_t kUnscaled = ~std::uint32_t{0};
 /// The type that elements have and the one that they get on the way into place.
 struct ElementCast {
     DType from = DType::u8;
-    DType to = DType::u8;           ///< the same: bytes are moved as they are
-    std::uint64_t target_step = 0;  ///< bytes from one element of a run to the next in the target; unused if moved
+    DType to = DType::u8;                 ///< the same: bytes are moved as they are
     std::uint32_t scaling = kUnscaled;    ///< codes to be dequantized: index into Plan::scalings
+    std::uint64_t target_step = 0;  ///< bytes from one element of a run to the next in the target; unused if moved
     std::uint64_t first_element = 0;      ///< with a scaling: number in its stored tensor of the block's first element
     bool is_move() const noexcept { return from == to; }
     bool operator==(ElementCast const&) const = default;
@@ -68,7 +68,7 @@ struct CopyBlock {
     std::uint64_t source = 0;       ///< first byte, relative to what the block is said to copy from
     std::uint64_t target = 0;       ///< first byte inside the tensor's local storage
     std::uint64_t run_bytes = 0;
-    boost::container::small_vector<CopyLoop, 2> loops;
+    boost::container::small_vector<CopyLoop, 1> loops;  ///< most blocks have one at most, and plans many blocks
     ElementCast cast = {};
 
     /// Bytes taken from the source in all.
@@ -81,6 +81,9 @@ struct CopyBlock {
 
     /// Bytes from the first one read to the last, holes included.
     std::uint64_t source_span() const noexcept;
+
+    /// Bytes of the tensor from the first one put there to the last, holes included.
+    std::uint64_t target_span() const noexcept;
 
     bool operator==(CopyBlock const&) const = default;
 };
@@ -120,7 +123,7 @@ struct StagedRead {
 /// reader's whole stripe comes as it lies in its slot.
 struct Delivery {
     std::uint32_t peer = 0;  ///< receive: the rank that read; send: the first receiver, of one in each replica
-    BlockRange blocks;       ///< into Plan::wave_blocks
+    BlockRange blocks;       ///< into Wave::blocks
     std::uint32_t seat = 0;  ///< receive: where a neighbour that read finds room in the wave's outboxes
     std::uint64_t bytes = 0;       ///< of the blocks
     std::uint64_t wire_bytes = 0;  ///< of the message
@@ -132,9 +135,14 @@ struct Wave {
     std::vector<StagedRead> reads;
     std::vector<Delivery> receives;  ///< in order of peer; may include this rank itself
     std::vector<Delivery> sends;     ///< in order of first receiver; includes this rank's own if other replicas exist
+    std::vector<CopyBlock> blocks;   ///< of both
     bool is_shared = false;          ///< every rank of the job needs every byte: stripes are broadcast, sends are empty
     std::uint64_t stripe_bytes = 0;  ///< of a shared wave: from the start of this rank's slot, what all others get
     std::uint32_t seat = 0;          ///< of this rank if it reads: no other one that reads in this wave has it
+
+    std::span<CopyBlock const> blocks_of(Delivery const& delivery) const {
+        return std::span(blocks).subspan(delivery.blocks.first, delivery.blocks.count);
+    }
 };
 
 /// The scales that this rank needs of one tensor of them.
@@ -232,7 +240,6 @@ struct Plan {
     std::vector<DirectRead> direct;
     std::vector<CopyBlock> direct_blocks;
     std::vector<Wave> waves;
-    std::vector<CopyBlock> wave_blocks;
     std::vector<Scaling> scalings;    ///< read before anything else
     std::uint32_t slot_count = 0;     ///< waves that may be exchanged or are about to; stripes that a rank reads ahead
     std::uint32_t exchanges_at_once = 1;  ///< waves under exchange at the same time, where the transport can
@@ -253,9 +260,6 @@ struct Plan {
 
     std::span<CopyBlock const> blocks_of(DirectRead const& read) const {
         return std::span(direct_blocks).subspan(read.blocks.first, read.blocks.count);
-    }
-    std::span<CopyBlock const> blocks_of(Delivery const& delivery) const {
-        return std::span(wave_blocks).subspan(delivery.blocks.first, delivery.blocks.count);
     }
 };
 

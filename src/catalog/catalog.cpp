@@ -6,25 +6,17 @@
 
 #include "util/name_hash.hpp"
 #include "util/natural_order.hpp"
+#include "util/permute.hpp"
 
 namespace shardwise {
 
 namespace {
 
-/// Sorts by name. Records are long: each is moved once, along the cycles of the permutation.
 void put_in_natural_order(std::vector<TensorRecord>& tensors) {
     std::vector<std::string_view> names;
     names.reserve(tensors.size());
     for (auto const& tensor : tensors) { names.emplace_back(tensor.name); }
-    auto from = natural_order(names);
-    for (std::uint32_t first = 0; first < from.size(); ++first) {
-        if (from[first] == first) { continue; }
-        auto displaced = std::move(tensors[first]);
-        auto to = first;
-        for (; from[to] != first; to = std::exchange(from[to], to)) { tensors[to] = std::move(tensors[from[to]]); }
-        tensors[to] = std::move(displaced);
-        from[to] = to;
-    }
+    permute(tensors, natural_order(names));
 }
 
 }  // namespace

@@ -2,13 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
-#include <exception>
 #include <filesystem>
 #include <string_view>
-#include <system_error>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -16,6 +12,7 @@
 
 #include "catalog/safetensors.hpp"
 #include "util/file.hpp"
+#include "util/parallel.hpp"
 #include "util/wire.hpp"
 
 namespace shardwise {
@@ -92,29 +89,11 @@ FileHeader read_file_header(std::string const& path) {
 }
 
 std::vector<FileHeader> read_file_headers(std::span<std::string const> paths) {
-    constexpr std::size_t kMostThreads = 4;
+    constexpr std::size_t kMostThreads = 4;    // whatever there are cores: threads wait for storage
     constexpr std::size_t kFilesOfThread = 4;  // a thread for fewer costs more than it saves
     std::vector<FileHeader> headers(paths.size());
-    std::vector<std::exception_ptr> errors(paths.size());
-    std::atomic<std::size_t> next = 0;
-    auto const work = [&] {
-        for (auto file = next++; file < paths.size(); file = next++) {
-            try {
-                headers[file] = read_file_header(paths[file]);
-            } catch (...) { errors[file] = std::current_exception(); }
-        }
-    };
-    {
-        std::vector<std::jthread> others;
-        auto const threads = std::min(kMostThreads, paths.size() / kFilesOfThread);
-        try {
-            for (std::size_t i = 1; i < threads; ++i) { others.emplace_back(work); }
-        } catch (std::system_error const&) {}  // no more threads are to be had: this one does what is left
-        work();
-    }
-    for (auto const& error : errors) {
-        if (error) { std::rethrow_exception(error); }
-    }
+    for_each_in_parallel(paths.size(), std::min(kMostThreads, paths.size() / kFilesOfThread),
+                         [&](std::size_t file) { headers[file] = read_file_header(paths[file]); });
     return headers;
 }
 

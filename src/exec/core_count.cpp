@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include <hwloc.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include "util/handle.hpp"
+#include "util/parallel.hpp"
 
 namespace shardwise {
 namespace {
@@ -60,11 +60,7 @@ CoreCount const& own_cores() {
 CoreCount count_hardware_threads() noexcept {
     CoreCount threads;
     threads.node = static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
-    threads.allowed = threads.node;
-    cpu_set_t mask;
-    if (::sched_getaffinity(0, sizeof(mask), &mask) == 0) {
-        threads.allowed = static_cast<std::size_t>(std::max(1, CPU_COUNT(&mask)));
-    }
+    threads.allowed = own_hardware_threads();
     return threads;
 }
 

@@ -210,7 +210,8 @@ bool Materialization::Engine::handle_copies() {
         auto const id = WorkId::unpack(copy.id);
         if (copy.error) { fail(*copy.error); }
         if (id.kind == WorkId::Kind::wave) {
-            tracker_.count(plan_.blocks_of(plan_.waves[id.wave].receives[id.index]));
+            auto const& wave = plan_.waves[id.wave];
+            tracker_.count(wave.blocks_of(wave.receives[id.index]));
             waves_->on_placed(id.wave);
         } else {
             tracker_.count(plan_.blocks_of(plan_.direct[id.index]));

@@ -52,7 +52,7 @@ void FreshPages::add_stretch(std::size_t first, std::size_t last) {
 void FreshPages::bring_in(std::span<CopyBlock const> blocks) noexcept {
     for (auto const& block : blocks) {
         auto const first_page = first_page_[block.tensor];
-        auto const bytes = target_span(block);
+        auto const bytes = block.target_span();
         if (first_page == kNone || bytes == 0) { continue; }
         auto const begin = address_of(tensors_[block.tensor].data()) % kHugePageBytes + block.target;
         auto const first = first_page + begin / kHugePageBytes;

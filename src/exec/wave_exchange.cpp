@@ -76,7 +76,7 @@ void WaveExchange::gather_pieces() {
 }
 
 std::span<std::byte const> WaveExchange::pack(Delivery const& delivery, std::span<std::byte const> source) {
-    auto const blocks = parts_.plan.blocks_of(delivery);
+    auto const blocks = wave().blocks_of(delivery);
     if (auto const ready = already_packed(blocks, source)) { return *ready; }
     auto const into = take_room(delivery.wire_bytes);
     parts_.placer.pack(blocks, source, into);
@@ -111,7 +111,7 @@ void WaveExchange::on_received(std::uint32_t receive) {
 
 void WaveExchange::place(std::uint32_t receive, std::span<std::byte const> bytes, bool is_packed) {
     parts_.placer.submit({.id = WorkId{WorkId::Kind::wave, number_, receive}.pack(),
-                          .blocks = parts_.plan.blocks_of(wave().receives[receive]),
+                          .blocks = wave().blocks_of(wave().receives[receive]),
                           .source = bytes,
                           .is_packed = is_packed});
 }

@@ -187,7 +187,7 @@ std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData co
     std::vector<std::string> names;
     names.reserve(catalog.tensors().size());
     for (std::uint32_t tensor = 0; tensor < catalog.tensors().size(); ++tensor) {
-        names.push_back(leaves.name_of(tensor));
+        names.emplace_back(leaves.name_of(tensor));
     }
     auto mapped = map_names(architecture.transforms, std::move(names), architecture.base, model_names);
 

@@ -21,7 +21,7 @@ bool holds_scales(DType dtype) {
 }
 
 /// @p name with @p suffix taken off, if it ends so.
-std::optional<std::string> without_suffix(std::string const& name, std::string_view suffix) {
+std::optional<std::string_view> without_suffix(std::string_view name, std::string_view suffix) {
     if (!name.ends_with(suffix)) { return std::nullopt; }
     return name.substr(0, name.size() - suffix.size());
 }
@@ -49,7 +49,7 @@ Leaves::Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DTy
         taken_in_.insert(codes->scales);
         if (auto const module = without_suffix(codes->name, ".weight")) {
             for (auto const* const suffix : {".activation_scale", ".input_scale"}) {
-                if (auto const found = catalog.find(*module + suffix)) { taken_in_.insert(*found); }
+                if (auto const found = catalog.find(fmt::format("{}{}", *module, suffix))) { taken_in_.insert(*found); }
             }
         }
         codes_.emplace(tensor, std::move(*codes));
@@ -106,9 +106,9 @@ std::optional<Leaves::Codes> Leaves::find_codes(TensorRecord const& tensor) cons
     return Codes{*scales, tensor.name, DType::f4, shape, false};
 }
 
-std::string const& Leaves::name_of(std::uint32_t tensor) const {
+std::string_view Leaves::name_of(std::uint32_t tensor) const {
     auto const found = codes_.find(tensor);
-    return found == codes_.end() ? catalog_.tensors()[tensor].name : found->second.name;
+    return found == codes_.end() ? std::string_view(catalog_.tensors()[tensor].name) : found->second.name;
 }
 
 /// What was asked for, else the model's own type, else that of the scales if numbers can be held in it.

@@ -40,7 +40,7 @@ class Leaves {
            QuantizedOptions const& options);
 
     /// The name that rules see.
-    std::string const& name_of(std::uint32_t tensor) const;
+    std::string_view name_of(std::uint32_t tensor) const;
 
     /// True for a tensor that is taken in by another one.
     bool is_taken_in(std::uint32_t tensor) const { return taken_in_.contains(tensor); }
@@ -60,7 +60,7 @@ class Leaves {
    private:
     struct Codes {
         std::uint32_t scales = 0;  ///< index of the tensor
-        std::string name;
+        std::string_view name;     ///< that rules see; lies in the catalog
         DType dtype = DType::f8_e4m3;
         Shape shape;
         bool is_turned = false;  ///< the last two dimensions are swapped

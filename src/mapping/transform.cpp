@@ -10,6 +10,7 @@
 #include "mapping/number_groups.hpp"
 #include "util/digits.hpp"
 #include "util/name_hash.hpp"
+#include "util/parallel.hpp"
 
 namespace shardwise {
 namespace {
@@ -295,11 +296,14 @@ std::optional<std::vector<MappedName>> map_groups(std::span<Transform const> tra
         if (!group) { return std::nullopt; }
         mapped_groups.push_back(*std::move(group));
     }
-    std::vector<MappedName> mapped;
-    mapped.reserve(names.size());
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        mapped.push_back(mapped_groups[groups->group(i)].with(groups->digits(i)));
-    }
+    constexpr std::size_t kLeastNames = 8192;
+    auto const parts = parts_for_threads(names.size(), kLeastNames);
+    std::vector<MappedName> mapped(names.size());
+    for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        for (auto i = parts[part].begin; i < parts[part].end; ++i) {
+            mapped[i] = mapped_groups[groups->group(i)].with(groups->digits(i));
+        }
+    });
     return mapped;
 }
 

@@ -158,14 +158,14 @@ std::uint64_t CopyBlock::source_span() const noexcept {
     return span;
 }
 
-std::uint64_t target_span(CopyBlock const& block) noexcept {
-    if (block.bytes() == 0) { return 0; }
-    auto span = block.run_bytes;
-    if (!block.cast.is_move()) {
-        auto const elements = block.run_bytes * 8 / static_cast<std::uint64_t>(bits(block.cast.from));
-        span = (elements - 1) * block.cast.target_step + (static_cast<std::uint64_t>(bits(block.cast.to)) + 7) / 8;
+std::uint64_t CopyBlock::target_span() const noexcept {
+    if (bytes() == 0) { return 0; }
+    auto span = run_bytes;
+    if (!cast.is_move()) {
+        auto const elements = run_bytes * 8 / static_cast<std::uint64_t>(bits(cast.from));
+        span = (elements - 1) * cast.target_step + (static_cast<std::uint64_t>(bits(cast.to)) + 7) / 8;
     }
-    for (auto const& loop : block.loops) { span += (loop.count - 1) * loop.target_stride; }
+    for (auto const& loop : loops) { span += (loop.count - 1) * loop.target_stride; }
     return span;
 }
 
@@ -189,8 +189,11 @@ CopyBlock lower(Region const& region, Shape const& shape, DType dtype) {
                                to_bytes(loop.target_stride, dtype)});
     }
     if (!is_move) {
-        block.cast = {source_type, dtype, to_bytes(step, dtype), region.scales.value_or(kUnscaled),
-                      static_cast<std::uint64_t>(region.offset)};
+        block.cast = {.from = source_type,
+                      .to = dtype,
+                      .scaling = region.scales.value_or(kUnscaled),
+                      .target_step = to_bytes(step, dtype),
+                      .first_element = static_cast<std::uint64_t>(region.offset)};
     }
     return block;
 }

@@ -49,9 +49,6 @@ class Lowering {
 /// not cut an element that is cast.
 void clip(CopyBlock const& block, ByteRange range, std::vector<CopyBlock>& parts);
 
-/// Bytes of the tensor from the first one that @p block puts there to the last, holes included.
-std::uint64_t target_span(CopyBlock const& block) noexcept;
-
 /// Number in its stored tensor of the element at @p source, a byte of a run; of no meaning without a scaling.
 std::uint64_t element_at(CopyBlock const& block, std::uint64_t source) noexcept;
 

@@ -14,6 +14,7 @@
 #include "plan/demand.hpp"
 #include "plan/direct_reads.hpp"
 #include "plan/mapping_options.hpp"
+#include "plan/needed_blocks.hpp"
 #include "plan/parameter_digest.hpp"
 #include "plan/read_order.hpp"
 #include "plan/scalings.hpp"
@@ -21,6 +22,7 @@
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
 #include "util/digest.hpp"
+#include "util/parallel.hpp"
 #include "util/units.hpp"
 
 namespace shardwise {
@@ -36,9 +38,9 @@ std::uint64_t bytes_of(Shape const& shape, DType dtype, std::string const& name)
 }
 
 /// Adds every tensor to those of this rank or to those of other stages.
-/// @return index into Plan::tensors by index of the demand.
+/// @return index into Plan::tensors by place in the demand; kElsewhere for those of other stages.
 std::vector<std::uint32_t> add_tensors(Plan& plan, Demand const& demand) {
-    std::vector<std::uint32_t> local_index;
+    std::vector<std::uint32_t> numbers;
     for (std::size_t i = 0; i < demand.parameters().size(); ++i) {
         auto const& parameter = demand.parameters()[i];
         PlannedTensor tensor;
@@ -50,7 +52,7 @@ std::vector<std::uint32_t> add_tensors(Plan& plan, Demand const& demand) {
         tensor.placement = parameter.placement;
         tensor.global_bytes = bytes_of(tensor.global_shape, tensor.dtype, tensor.name);
         if (!is_held(tensor.placement, plan.mesh, plan.rank)) {
-            local_index.push_back(kElsewhere);
+            numbers.push_back(kElsewhere);
             plan.elsewhere.push_back(std::move(tensor));
             continue;
         }
@@ -58,10 +60,10 @@ std::vector<std::uint32_t> add_tensors(Plan& plan, Demand const& demand) {
         tensor.size_bytes = bytes_of(tensor.local_shape, tensor.dtype, tensor.name);
         tensor.store_offset = plan.store_bytes;
         plan.store_bytes = align_up(plan.store_bytes + tensor.size_bytes, kStoreAlignment);
-        local_index.push_back(static_cast<std::uint32_t>(plan.tensors.size()));
+        numbers.push_back(static_cast<std::uint32_t>(plan.tensors.size()));
         plan.tensors.push_back(std::move(tensor));
     }
-    return local_index;
+    return numbers;
 }
 
 void count_strategy(StrategyBytes& sums, Strategy strategy, std::uint64_t bytes) {
@@ -268,9 +270,21 @@ void fit_buffers(Plan& plan) {
     plan.direct_bytes = std::min(plan.direct_bytes, kMostBuffers * plan.direct_buffer_bytes);
 }
 
-/// From indices of the demand to those of this rank's tensors.
-void renumber(std::span<CopyBlock> blocks, std::vector<std::uint32_t> const& local_index) {
-    for (auto& block : blocks) { block.tensor = local_index[block.tensor]; }
+void add_direct_reads(Plan& plan, Catalog const& catalog, Demand const& demand, Reading const& reading,
+                      std::span<std::uint32_t const> numbers, ReadLimits const& limits) {
+    NeededBlocks needed(demand, numbers);
+    bool const reads_into_place = plan.device == Device::host;
+    DirectReads direct(limits,
+                       reads_into_place ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>());
+    direct.blocks.reserve(static_cast<std::size_t>(std::ranges::count(reading.strategies, Strategy::direct)));
+    for (std::size_t i = 0; i < demand.uses().size(); ++i) {
+        auto const& use = demand.uses()[i];
+        if (reading.strategies[i] != Strategy::direct) { continue; }
+        direct.add(catalog.tensors()[use.source], needed.of(use, plan.rank));
+    }
+    plan.direct = std::move(direct.reads);
+    plan.direct_blocks = std::move(direct.blocks);
+    if (plan.device == Device::host) { fit_buffers(plan); }
 }
 
 }  // namespace
@@ -283,7 +297,6 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     plan.rank = rank;
     plan.device = options.device;
     plan.plan_name = options.plan;
-    plan.source_digest = digest_of(catalog);
     plan.warnings = std::move(parameters.warnings);
     plan.differences = std::move(parameters.differences);
     plan.files.assign(catalog.files().begin(), catalog.files().end());
@@ -295,34 +308,23 @@ Plan plan_parameters(Catalog const& catalog, Parameters parameters, PlanOptions 
     auto files_at_once = choose_files_at_once(options.files_at_once, options.profile, plan.facts);
     plan.files_at_once = files_at_once.count;
     plan.files_at_once_reason = std::move(files_at_once.reason);
-    Demand demand(catalog, std::move(parameters),
-                  {options.mesh, options.priority, files_at_once.count, limits.max_gap});
-    auto const local_index = add_tensors(plan, demand);
+    Demand const demand(catalog, std::move(parameters),
+                        {options.mesh, options.priority, files_at_once.count, limits.max_gap});
+    auto const numbers = add_tensors(plan, demand);
 
-    auto reading = choose_reading(plan, catalog, demand, options, budget);
-    DirectReads direct(
-        limits, plan.device == Device::host ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>());
-    direct.blocks.reserve(static_cast<std::size_t>(std::ranges::count(reading.strategies, Strategy::direct)));
-    for (std::size_t i = 0; i < demand.uses().size(); ++i) {
-        auto const& use = demand.uses()[i];
-        if (reading.strategies[i] == Strategy::direct) {
-            direct.add(catalog.tensors()[use.source], demand.blocks_for(use, rank));
-        }
-    }
-    plan.direct = std::move(direct.reads);
-    plan.direct_blocks = std::move(direct.blocks);
     plan.request_bytes = budget.request_bytes;
     plan.direct_buffers = budget.direct_buffers;
     plan.direct_buffer_bytes = budget.request_bytes;
     plan.direct_bytes = budget.direct_buffers * budget.request_bytes;
-    if (plan.device == Device::host) { fit_buffers(plan); }
     plan.descriptor_bytes = budget.descriptor_bytes;
     plan.exchanges_at_once = budget.exchanges_at_once;
+
+    auto reading = choose_reading(plan, catalog, demand, options, budget);
     auto const waves = schedule(reading.groups);
     plan.slot_count = waves == 0 ? 0 : budget.slot_count;
-    assign_waves(plan, reading.groups, waves, demand, budget.request_bytes);
-    renumber(plan.direct_blocks, local_index);
-    renumber(plan.wave_blocks, local_index);
+    add_direct_reads(plan, catalog, demand, reading, numbers, limits);
+    assign_waves(plan, reading.groups, waves, demand, numbers);
+    plan.source_digest = digest_of(catalog);
     plan.digest = digest_of(plan, demand, reading.strategies, reading.groups);
     fill_totals(plan);
     add_scalings(plan, catalog, demand.parameters());

@@ -32,12 +32,12 @@ ScaleRange scales_of(CopyBlock const& block, BlockGrid const& grid) {
     return {row_of(first) * grid.grid_columns, (row_of(last) + 1) * grid.grid_columns};
 }
 
-/// Calls @p visit for the blocks of deliveries.
+/// Calls @p visit for the blocks of some deliveries of a wave.
 template <class Visit>
-void for_each_block(Plan& plan, std::vector<Delivery> const& deliveries, Visit visit) {
+void for_each_block(Wave& wave, std::vector<Delivery> const& deliveries, Visit visit) {
     for (auto const& delivery : deliveries) {
         auto const [first, count] = delivery.blocks;
-        for (auto& block : std::span(plan.wave_blocks).subspan(first, count)) { visit(block); }
+        for (auto& block : std::span(wave.blocks).subspan(first, count)) { visit(block); }
     }
 }
 
@@ -45,7 +45,7 @@ void for_each_block(Plan& plan, std::vector<Delivery> const& deliveries, Visit v
 template <class Visit>
 void for_each_own_block(Plan& plan, Visit visit) {
     for (auto& block : plan.direct_blocks) { visit(block); }
-    for (auto const& wave : plan.waves) { for_each_block(plan, wave.receives, visit); }
+    for (auto& wave : plan.waves) { for_each_block(wave, wave.receives, visit); }
 }
 
 }  // namespace
@@ -81,8 +81,8 @@ void add_scalings(Plan& plan, Catalog const& catalog, std::span<Parameter const>
     for_each_own_block(plan, [&](CopyBlock& block) {
         if (block.cast.scaling != kUnscaled) { block.cast.scaling = index_of.at(block.cast.scaling); }
     });
-    for (auto const& wave : plan.waves) {
-        for_each_block(plan, wave.sends, [](CopyBlock& block) { block.cast.scaling = kUnscaled; });
+    for (auto& wave : plan.waves) {
+        for_each_block(wave, wave.sends, [](CopyBlock& block) { block.cast.scaling = kUnscaled; });
     }
 }
 

@@ -44,20 +44,4 @@ std::span<CopyBlock const> BlocksBySource::of(std::uint32_t source) const {
     return {blocks_.begin() + (first - sources_.begin()), blocks_.begin() + (last - sources_.begin())};
 }
 
-BlocksBySource const& BlockCache::of(std::uint32_t tensor, Parameter const& parameter, std::int64_t rank) {
-    auto found = std::ranges::find(entries_, tensor, &Entry::tensor);
-    if (found == entries_.end()) {
-        if (entries_.size() >= limit_) { entries_.pop_back(); }
-        auto const ranks = static_cast<std::size_t>(mesh_.copy_ranks());
-        found = entries_.insert(entries_.end(),
-                                {tensor, evaluate(parameter.value), std::vector<std::optional<BlocksBySource>>(ranks)});
-    }
-    std::rotate(entries_.begin(), found, found + 1);
-    auto& entry = entries_.front();
-    auto const alike = first_alike(parameter.placement, mesh_, rank);
-    auto& blocks = entry.blocks[static_cast<std::size_t>(alike)];
-    if (!blocks) { blocks.emplace(blocks_of(parameter, entry.view, tensor, mesh_, alike)); }
-    return *blocks;
-}
-
 }  // namespace shardwise

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -36,26 +35,6 @@ class BlocksBySource {
    private:
     std::vector<std::uint32_t> sources_;  ///< ascending
     std::vector<CopyBlock> blocks_;
-};
-
-/// Blocks of the parameters that were asked for last. What ranks hold alike is worked out once.
-class BlockCache {
-   public:
-    BlockCache(Mesh const& mesh, std::size_t limit) : mesh_(mesh), limit_(limit) {}
-
-    /// @param tensor stands for the parameter; blocks are of this tensor.
-    BlocksBySource const& of(std::uint32_t tensor, Parameter const& parameter, std::int64_t rank);
-
-   private:
-    struct Entry {
-        std::uint32_t tensor = 0;
-        View view;
-        std::vector<std::optional<BlocksBySource>> blocks;  ///< by rank of the first copy
-    };
-
-    Mesh mesh_;
-    std::size_t limit_;
-    std::vector<Entry> entries_;  ///< most recently used first
 };
 
 }  // namespace shardwise

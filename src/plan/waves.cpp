@@ -4,7 +4,9 @@
 #include <map>
 #include <utility>
 
+#include "plan/needed_blocks.hpp"
 #include "util/checked.hpp"
+#include "util/parallel.hpp"
 
 namespace shardwise {
 namespace {
@@ -56,6 +58,12 @@ class PiecesByPeer {
         return pieces_[peers_++].blocks;
     }
 
+    std::size_t count() const noexcept {
+        std::size_t sum = 0;
+        for (auto const& pieces : std::span(pieces_).first(peers_)) { sum += pieces.blocks.size(); }
+        return sum;
+    }
+
     /// What has come together, in order of peers; @p blocks gets the pieces, and the next wave begins.
     std::vector<Delivery> take(std::vector<CopyBlock>& blocks) {
         auto const open = std::span(pieces_).first(std::exchange(peers_, 0));
@@ -69,7 +77,7 @@ class PiecesByPeer {
             delivery.blocks = {static_cast<std::uint32_t>(blocks.size()), static_cast<std::uint32_t>(own.size())};
             for (auto const& block : own) { delivery.bytes += block.bytes(); }
             delivery.wire_bytes = delivery.bytes;
-            std::move(own.begin(), own.end(), std::back_inserter(blocks));
+            std::ranges::move(own, std::back_inserter(blocks));
             own.clear();
             deliveries.push_back(delivery);
         }
@@ -187,45 +195,49 @@ std::size_t schedule(std::span<ReadGroup> groups) {
 
 namespace {
 
-/// What one rank does in the waves of one group.
+/// What one rank does in the waves of one group. Each thread has one of its own.
 class GroupMember {
    public:
-    GroupMember(Plan& plan, ReadGroup const& group, Demand& demand, std::uint64_t request_bytes)
-        : plan_(plan),
+    GroupMember(Plan const& plan, ReadGroup const& group, Demand const& demand, std::span<std::uint32_t const> numbers)
+        : mesh_(plan.mesh),
+          rank_(plan.rank),
+          request_bytes_(plan.request_bytes),
           group_(group),
           readers_(plan.mesh, {group.stages.data(), group.stages.size()}, group.stage_stripes),
-          demand_(demand),
-          request_bytes_(request_bytes) {
+          uses_(demand.uses()),
+          needed_(demand, numbers) {
         for (auto const stage : group.stages) {
-            auto const first = stage * plan.mesh.dp * plan.mesh.copy_ranks();
-            for (std::int64_t i = 0; i < plan.mesh.copy_ranks(); ++i) { leaders_.push_back(first + i); }
+            auto const first = stage * mesh_.dp * mesh_.copy_ranks();
+            for (std::int64_t i = 0; i < mesh_.copy_ranks(); ++i) { leaders_.push_back(first + i); }
         }
     }
 
     Wave wave(std::size_t number) {
         auto const& shape = group_.shapes[number];
-        auto const own_stripe = readers_.stripe(number, plan_.rank);
-        std::uint64_t wanted_bytes = 0;
+        auto const own_stripe = readers_.stripe(number, rank_);
         for (auto const& part : shape.parts) {
             add_receives(shape, number, part);
-            if (own_stripe) { wanted_bytes += add_sends(shape, *own_stripe, part); }
+            if (own_stripe) { over_read_bytes_ -= add_sends(shape, *own_stripe, part); }
         }
         Wave wave;
         if (own_stripe) {
             wave.reads = reads_of(shape, *own_stripe, request_bytes_);
             wave.seat = readers_.seat(number, *own_stripe);
         }
-        for (auto const& read : wave.reads) { plan_.totals.over_read_bytes += read.range.size_bytes; }
-        plan_.totals.over_read_bytes -= wanted_bytes;
-        wave.receives = receives_.take(plan_.wave_blocks);
-        wave.sends = sends_.take(plan_.wave_blocks);
+        for (auto const& read : wave.reads) { over_read_bytes_ += read.range.size_bytes; }
+        wave.blocks.reserve(receives_.count() + sends_.count());
+        wave.receives = receives_.take(wave.blocks);
+        wave.sends = sends_.take(wave.blocks);
         complete(wave, shape, number);
         return wave;
     }
 
+    /// Of the waves so far: what this rank reads that nobody wants.
+    std::uint64_t over_read_bytes() const noexcept { return over_read_bytes_; }
+
    private:
     void add_receives(WaveShape const& shape, std::size_t number, WavePart const& part) {
-        auto const own = demand_.blocks_for(demand_.uses()[part.use], plan_.mesh.leader(plan_.rank));
+        auto const own = needed_.of(uses_[part.use], mesh_.leader(rank_));
         ByteRange const line = {part.line_begin, part.line_begin + part.bytes.size()};
         for_each_stripe(shape, line, [&](std::uint64_t stripe, ByteRange const& piece) {
             auto const reader = static_cast<std::uint32_t>(readers_.rank(number, stripe));
@@ -238,10 +250,10 @@ class GroupMember {
         auto const slot = line_range(shape, own_stripe);
         auto const piece = common({part.line_begin, part.line_begin + part.bytes.size()}, slot);
         if (piece.size() == 0 || group_.is_shared) { return piece.size(); }
-        auto const own_leader = plan_.mesh.leader(plan_.rank);
+        auto const own_leader = mesh_.leader(rank_);
         for (auto const leader : leaders_) {
-            if (leader == own_leader && plan_.mesh.dp == 1) { continue; }
-            clip_to_slot(demand_.blocks_for(demand_.uses()[part.use], leader), part, piece, slot.begin,
+            if (leader == own_leader && mesh_.dp == 1) { continue; }
+            clip_to_slot(needed_.of(uses_[part.use], leader), part, piece, slot.begin,
                          sends_.of(static_cast<std::uint32_t>(leader)));
         }
         return piece.size();
@@ -256,38 +268,47 @@ class GroupMember {
             receive.seat = readers_.seat(number, stripe);
             if (!group_.is_shared) { continue; }
             receive.wire_bytes = line_range(shape, stripe).size();
-            if (receive.peer == plan_.rank) { wave.stripe_bytes = receive.wire_bytes; }
+            if (receive.peer == rank_) { wave.stripe_bytes = receive.wire_bytes; }
         }
     }
 
-    Plan& plan_;
+    Mesh mesh_;
+    std::int64_t rank_;
+    std::uint64_t request_bytes_;
     ReadGroup const& group_;
     StripeReaders readers_;
-    Demand& demand_;
-    std::uint64_t request_bytes_;
+    std::span<SourceUse const> uses_;
+    NeededBlocks needed_;
     std::vector<std::int64_t> leaders_;  ///< of the group's ranks
+    std::uint64_t over_read_bytes_ = 0;
     PiecesByPeer receives_;
     PiecesByPeer sends_;
 };
 
+void assign_group(Plan& plan, ReadGroup const& group, Demand const& demand, std::span<std::uint32_t const> numbers) {
+    constexpr std::size_t kLeastWaves = 64;
+    auto const parts = parts_for_threads(group.shapes.size(), kLeastWaves);
+    std::vector<std::uint64_t> over_read_bytes(parts.size());
+    for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        GroupMember member(plan, group, demand, numbers);
+        for (auto i = parts[part].begin; i < parts[part].end; ++i) {
+            plan.waves[group.first_wave + i] = member.wave(i);
+        }
+        over_read_bytes[part] = member.over_read_bytes();
+    });
+    for (auto const bytes : over_read_bytes) { plan.totals.over_read_bytes += bytes; }
+}
+
 }  // namespace
 
-void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand& demand,
-                  std::uint64_t request_bytes) {
+void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand const& demand,
+                  std::span<std::uint32_t const> numbers) {
     plan.waves.resize(wave_count);
     for (auto const& group : groups) {
         for (auto const& shape : group.shapes) { plan.slot_bytes = std::max(plan.slot_bytes, shape.stripe_bytes); }
         if (!group.shapes.empty()) { plan.seats = static_cast<std::uint32_t>(group.stage_stripes * plan.mesh.pp); }
-        if (std::ranges::find(group.stages, plan.mesh.stage(plan.rank)) == group.stages.end()) { continue; }
-        GroupMember member(plan, group, demand, request_bytes);
-        auto const blocks = plan.wave_blocks.size();
-        for (std::size_t i = 0; i < group.shapes.size(); ++i) {
-            plan.waves[group.first_wave + i] = member.wave(i);
-            // Waves are much alike; to grow a long list step by step takes several times its memory.
-            constexpr std::size_t kTried = 256;
-            auto const expected = (plan.wave_blocks.size() - blocks) * group.shapes.size() / kTried;
-            if (i + 1 == kTried) { plan.wave_blocks.reserve(blocks + expected + expected / 2); }
-        }
+        bool const takes_part = std::ranges::find(group.stages, plan.mesh.stage(plan.rank)) != group.stages.end();
+        if (takes_part) { assign_group(plan, group, demand, numbers); }
     }
 }
 

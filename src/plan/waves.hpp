@@ -110,9 +110,10 @@ class StripeReaders {
 std::size_t schedule(std::span<ReadGroup> groups);
 
 /// Fills in what the plan's rank does in the waves.
-/// @param plan its mesh and rank are set; waves and wave_blocks are filled, slot_bytes and seats set.
+/// @param plan its mesh and rank are set; waves are filled, slot_bytes and seats set, what is read over is counted.
 /// @param wave_count as schedule gave it.
-void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand& demand,
-                  std::uint64_t request_bytes);
+/// @param numbers of the demand's parameters, as NeededBlocks has them.
+void assign_waves(Plan& plan, std::span<ReadGroup const> groups, std::size_t wave_count, Demand const& demand,
+                  std::span<std::uint32_t const> numbers);
 
 }  // namespace shardwise

@@ -99,8 +99,8 @@ void add_parts(Json& json, Plan const& plan) {
             staged["slot_offset"] = read.slot_offset;
             entry["reads"].push_back(std::move(staged));
         }
-        entry["receives"] = deliveries_json(wave.receives, plan.wave_blocks);
-        entry["sends"] = deliveries_json(wave.sends, plan.wave_blocks);
+        entry["receives"] = deliveries_json(wave.receives, wave.blocks);
+        entry["sends"] = deliveries_json(wave.sends, wave.blocks);
         if (wave.is_shared) { entry["broadcast_bytes"] = wave.stripe_bytes; }
         json["waves"].push_back(std::move(entry));
     }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "util/digits.hpp"
+#include "util/parallel.hpp"
 
 namespace shardwise {
 namespace {
@@ -163,6 +164,19 @@ void sort_from(std::span<KeyedName> sorted, std::size_t at, std::span<std::strin
     }
 }
 
+/// Fills in a part of @p keyed. The memory of its keys.
+std::unique_ptr<char[]> write_keys(std::span<std::string_view const> names, IndexRange part,
+                                   std::span<KeyedName> keyed) {
+    std::size_t longest = 0;
+    for (auto i = part.begin; i < part.end; ++i) { longest += KeyWriter::longest_key(names[i]); }
+    auto keys = std::make_unique_for_overwrite<char[]>(longest);
+    KeyWriter writer(keys.get());
+    for (auto i = part.begin; i < part.end; ++i) {
+        keyed[i] = {writer.key(names[i]), 0, static_cast<std::uint32_t>(i)};
+    }
+    return keys;
+}
+
 std::size_t digit_run(std::string_view text) noexcept {
     auto const end = std::find_if_not(text.begin(), text.end(), is_digit);
     return static_cast<std::size_t>(end - text.begin());
@@ -186,13 +200,19 @@ bool natural_name_less(std::string_view a, std::string_view b) noexcept {
 }
 
 std::vector<std::uint32_t> natural_order(std::span<std::string_view const> names) {
-    std::size_t longest = 0;
-    for (auto const name : names) { longest += KeyWriter::longest_key(name); }
-    auto const keys = std::make_unique_for_overwrite<char[]>(longest);
-    KeyWriter writer(keys.get());
+    constexpr std::size_t kLeastNames = 8192;
+    auto const parts = parts_for_threads(names.size(), kLeastNames);
+    std::vector<std::unique_ptr<char[]>> keys(parts.size());
     std::vector<KeyedName> sorted(names.size());
-    for (std::uint32_t i = 0; i < names.size(); ++i) { sorted[i] = {writer.key(names[i]), 0, i}; }
-    if (!sorted.empty()) { sort_from(sorted, 0, names); }
+    for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        auto const [begin, end] = parts[part];
+        keys[part] = write_keys(names, parts[part], sorted);
+        sort_from(std::span(sorted).subspan(begin, end - begin), 0, names);
+    });
+    merge_in_parallel(sorted.begin(), parts, [&](KeyedName const& a, KeyedName const& b) {
+        auto const difference = a.key.compare(b.key);
+        return difference != 0 ? difference < 0 : names[a.index] < names[b.index];
+    });
     std::vector<std::uint32_t> order;
     order.reserve(names.size());
     for (auto const& name : sorted) { order.push_back(name.index); }

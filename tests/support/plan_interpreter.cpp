@@ -129,7 +129,7 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
     check_order(plan.waves[index].receives);
     for (auto const& delivery : plan.waves[index].receives) {
         auto const& sender = plans[delivery.peer];
-        auto const blocks = part_of(plan.wave_blocks, delivery.blocks);
+        auto const blocks = part_of(plan.waves[index].blocks, delivery.blocks);
         auto const looked_up = packed(blocks, slots[delivery.peer]);
         if (delivery.seat != sender.waves[index].seat) { contradiction("a receive looks into another rank's seat"); }
         if (looked_up.size() != delivery.bytes) { contradiction("a receive says another size than its blocks have"); }
@@ -148,7 +148,7 @@ void receive(std::span<Plan const> plans, std::size_t rank, std::size_t index, s
                 contradiction(fmt::format("rank {} waits in wave {} for rank {}, which sends nothing", rank, index,
                                           delivery.peer));
             }
-            auto const message = packed(part_of(sender.wave_blocks, sent->blocks), slots[delivery.peer]);
+            auto const message = packed(part_of(sender.waves[index].blocks, sent->blocks), slots[delivery.peer]);
             if (sent->bytes != message.size() || message != looked_up) {
                 contradiction("a message is not what its receiver takes it for");
             }

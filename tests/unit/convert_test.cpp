@@ -117,7 +117,7 @@ TEST(Place, ReferenceCastsElementsAndSpreadsThem) {
     block.target = 2;
     block.run_bytes = 2;
     block.loops = {{2, 3, 2}};
-    block.cast = {DType::f8_e4m3, DType::bf16, 6};
+    block.cast = {.from = DType::f8_e4m3, .to = DType::bf16, .target_step = 6};
     place_reference(std::vector{block}, source, targets.spans);
     EXPECT_EQ(targets.memory[0], bytes({0xEE, 0xEE, 0x80, 0x3F, 0x80, 0xBF, 0xEE, 0xEE, 0x00, 0x40, 0x00, 0x00}));
 }
@@ -151,7 +151,11 @@ TEST(Place, DequantizesBoxesOfAQuantizedTensorWithTheScalesOfTheirElements) {
         CopyBlock block;
         block.source = first_row * columns + first_column;
         block.run_bytes = 1 + random() % (columns - first_column);
-        block.cast = {DType::f8_e4m3, DType::bf16, 2 + random() % 2 * 4, 0, block.source};
+        block.cast = {.from = DType::f8_e4m3,
+                      .to = DType::bf16,
+                      .scaling = 0,
+                      .target_step = 2 + random() % 2 * 4,
+                      .first_element = block.source};
         auto const row_step = block.run_bytes * block.cast.target_step;
         block.loops = {{rows - first_row, columns, row_step}};
         auto const blocks = std::vector{block};

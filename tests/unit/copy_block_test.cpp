@@ -60,7 +60,7 @@ TEST(CopyBlock, BytesAndSpanAreWhatItsRunsCover) {
         ASSERT_EQ(block.bytes(), bytes.size());
         ASSERT_EQ(block.source_span(), bytes.back().first + 1 - bytes.front().first);
         auto const last = std::ranges::max_element(bytes, {}, &ByteMap::value_type::second);
-        ASSERT_EQ(block.target + target_span(block), last->second + 1);
+        ASSERT_EQ(block.target + block.target_span(), last->second + 1);
     }
 }
 
@@ -115,7 +115,7 @@ TEST(Lower, CastsCountSourceAndTargetEachInTheirOwnBytes) {
     region.dtype = DType::f32;
     auto const block = lower(region, {3, 4}, DType::bf16);
     EXPECT_EQ(block.run_bytes, 48U);
-    EXPECT_EQ(block.cast, (ElementCast{DType::f32, DType::bf16, 2}));
+    EXPECT_EQ(block.cast, (ElementCast{.from = DType::f32, .to = DType::bf16, .target_step = 2}));
     EXPECT_EQ(block.bytes(), 48U);
     EXPECT_EQ(block.target_bytes(), 24U);
 
@@ -128,7 +128,7 @@ TEST(Lower, CastElementsNeedBeNeighboursInTheSourceOnly) {
     view.regions.front().dtype = DType::f8_e4m3;
     auto const block = lower(view.regions.front(), view.shape, DType::f32);
     EXPECT_EQ(block.run_bytes, 4U);
-    EXPECT_EQ(block.cast, (ElementCast{DType::f8_e4m3, DType::f32, 12}));
+    EXPECT_EQ(block.cast, (ElementCast{.from = DType::f8_e4m3, .to = DType::f32, .target_step = 12}));
     EXPECT_THAT(block.loops, ElementsAre(CopyLoop{3, 4, 4}));
 }
 
@@ -138,7 +138,7 @@ TEST(Clip, OfACastGivesTheElementsInTheRange) {
     block.target = 100;
     block.run_bytes = 16;
     block.loops = {{3, 20, 2}};
-    block.cast = {DType::f32, DType::bf16, 6};
+    block.cast = {.from = DType::f32, .to = DType::bf16, .target_step = 6};
     std::vector<CopyBlock> parts;
     clip(block, {12, 32}, parts);
     ASSERT_EQ(parts.size(), 2U);

@@ -125,7 +125,7 @@ TEST_F(LandingsTest, AnyBlocksAreInPlaceAfterwards) {
                 block.loops.push_back({pick(1, 2), stride, stride});
             }
             at += block.source_span() + pick(0, 3) * 16;
-            ends[tensor] = block.target + target_span(block);
+            ends[tensor] = block.target + block.target_span();
             blocks.push_back(block);
         }
         FileRange const range = {0, pick(0, 1) * pick(0, 3 * kPage), at};

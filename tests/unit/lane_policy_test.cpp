@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <sched.h>
 
+#include "support/one_hardware_thread.hpp"
+
 namespace shardwise::test {
 namespace {
 
@@ -53,14 +55,8 @@ TEST(Cores, AreThoseThatThisThreadIsAllowedToRunOn) {
     EXPECT_GE(cores.allowed, 1U);
     EXPECT_LE(cores.allowed, cores.node);
     EXPECT_LE(cores.allowed, static_cast<std::size_t>(CPU_COUNT(&before))) << "a core has one hardware thread or more";
-    int first = 0;
-    while (CPU_ISSET(first, &before) == 0) { ++first; }
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(first, &one);
-    ASSERT_EQ(::sched_setaffinity(0, sizeof(one), &one), 0);
+    OneHardwareThread const binding;
     auto const bound = count_cores();
-    EXPECT_EQ(::sched_setaffinity(0, sizeof(before), &before), 0);
     EXPECT_EQ(bound.allowed, 1U);
     EXPECT_EQ(bound.node, cores.node);
 }

@@ -99,7 +99,7 @@ TEST_P(PlaceGridOn, CastsEveryPairOfTypes) {
             auto const element_bytes = static_cast<std::size_t>(bits(to)) / 8;
             CopyBlock block;
             block.run_bytes = source.size();
-            block.cast = {from, to, element_bytes};
+            block.cast = {.from = from, .to = to, .target_step = element_bytes};
             Bytes expected(count * element_bytes + 16, kGuard);
             cast_reference(from, source, to, expected);
             for (std::size_t const shift : {0, 2, 9}) {
@@ -144,7 +144,7 @@ TEST_P(PlaceGridOn, TransposesUnderLoopsWhatItCasts) {
             auto const element_bytes = static_cast<std::uint64_t>(bits(to)) / 8;
             CopyBlock block;
             block.run_bytes = columns * static_cast<std::uint64_t>(bits(from)) / 8;
-            block.cast = {from, to, rows * element_bytes};
+            block.cast = {.from = from, .to = to, .target_step = rows * element_bytes};
             block.loops = {{3, rows * block.run_bytes, rows * columns * element_bytes + 8 * (random() % 2)},
                            {rows, block.run_bytes, element_bytes}};
             auto const source = random_bytes(random, block.bytes());
@@ -209,8 +209,8 @@ ScaledBox random_box(std::mt19937& random) {
     auto const step = is_transposed ? row_count * to_bytes + gap : to_bytes * (1 + random() % 4 / 3);
     auto const row_step = is_transposed ? to_bytes : count * step + gap;
     auto const expert_step = (is_transposed ? count * step : row_count * row_step) + gap;
-    block.cast = {from, to, step, 0,
-                  first_row * static_cast<std::uint64_t>(columns) + static_cast<std::uint64_t>(first_column)};
+    auto const first = first_row * static_cast<std::uint64_t>(columns) + static_cast<std::uint64_t>(first_column);
+    block.cast = {.from = from, .to = to, .scaling = 0, .target_step = step, .first_element = first};
     block.loops = {{static_cast<std::uint64_t>(experts), static_cast<std::uint64_t>(rows) * row_bytes, expert_step},
                    {row_count, row_bytes, row_step}};
     box.target_bytes = static_cast<std::uint64_t>(experts) * expert_step + 8;
@@ -302,7 +302,7 @@ TEST(PlaceGrid, TouchesNothingBesideTheRuns) {
         block.target = random() % 20;
         if (random() % 3 == 0) {
             block.run_bytes = 8 * (1 + random() % 40);
-            block.cast = {DType::f16, DType::f32, 4};
+            block.cast = {.from = DType::f16, .to = DType::f32, .target_step = 4};
         }
         auto const source = random_bytes(random, block.source + block.run_bytes);
         Bytes target(block.target + block.target_bytes(), kGuard);

@@ -122,8 +122,10 @@ TEST(PlanBounds, WhatARankHasToKnowDoesNotGrowWithTheWorld) {
     auto const size_of = [&](std::int64_t dp, std::int64_t pp) {
         auto const options = options_for({.pp = pp, .dp = dp, .tp = 4}, StrategyChoice::cooperative, 32 * kMiB);
         auto const plan = plan_one(model, options, 1);
-        std::size_t size = plan.waves.size() + plan.wave_blocks.size();
-        for (auto const& wave : plan.waves) { size += wave.reads.size() + wave.receives.size() + wave.sends.size(); }
+        std::size_t size = plan.waves.size();
+        for (auto const& wave : plan.waves) {
+            size += wave.reads.size() + wave.receives.size() + wave.sends.size() + wave.blocks.size();
+        }
         return size;
     };
     auto const small = size_of(4, 1);
@@ -250,8 +252,8 @@ TEST(PlanBounds, LargeTensorsThatEveryRankNeedsAreBroadcast) {
         for (auto const& wave : plan.waves) {
             EXPECT_TRUE(!wave.is_shared || wave.sends.empty());
             for (auto const& receive : wave.receives) {
-                for (auto i = receive.blocks.first; i < receive.blocks.first + receive.blocks.count; ++i) {
-                    auto const& name = plan.tensors[plan.wave_blocks[i].tensor].name;
+                for (auto const& block : wave.blocks_of(receive)) {
+                    auto const& name = plan.tensors[block.tensor].name;
                     (wave.is_shared ? broadcast : exchanged).insert(name);
                 }
             }
@@ -376,7 +378,10 @@ TEST(PlanBounds, TypesBelowAByteAreCutAsTheirBytesAre) {
             auto const bytes = plan_one(single(DType::u8, {6, 20}, 2), options_for({.tp = 2}, strategy, kMiB), rank);
             EXPECT_EQ(packed.tensors[0].size_bytes, 60U);
             EXPECT_EQ(packed.direct_blocks, bytes.direct_blocks);
-            EXPECT_EQ(packed.wave_blocks, bytes.wave_blocks);
+            ASSERT_EQ(packed.waves.size(), bytes.waves.size());
+            for (std::size_t i = 0; i < packed.waves.size(); ++i) {
+                EXPECT_EQ(packed.waves[i].blocks, bytes.waves[i].blocks);
+            }
             EXPECT_EQ(packed.totals.read_bytes, bytes.totals.read_bytes);
         }
     }

@@ -1,0 +1,68 @@
+// A plan is the same however many threads work it out.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <shardwise/plan.hpp>
+
+#include "report/plan_report.hpp"
+#include "support/one_hardware_thread.hpp"
+#include "support/planning.hpp"
+#include "util/parallel.hpp"
+
+namespace shardwise::test {
+namespace {
+
+/// Enough names, parameters and waves for several threads each: 64 layers of 100 experts in files of a layer.
+Catalog many_experts() {
+    Catalog::Parts parts;
+    parts.config_json = R"({"model_type": "qwen3_moe", "num_hidden_layers": 64, "num_experts": 100})";
+    auto const add = [&](std::string name, Shape const& shape) {
+        auto& file = parts.files.back();
+        TensorRecord tensor;
+        tensor.name = std::move(name);
+        tensor.dtype = DType::bf16;
+        tensor.shape = shape;
+        tensor.file = static_cast<std::uint32_t>(parts.files.size() - 1);
+        tensor.begin = file.size_bytes;
+        tensor.size_bytes = static_cast<std::uint64_t>(shape.num_elements()) * 2;
+        file.size_bytes += tensor.size_bytes;
+        parts.tensors.push_back(std::move(tensor));
+    };
+    for (int layer = 0; layer < 64; ++layer) {
+        parts.files.push_back({fmt::format("layer-{}.safetensors", layer), 1001, 1001});
+        auto const start = fmt::format("model.layers.{}.", layer);
+        for (auto const* const norm : {"input_layernorm", "post_attention_layernorm"}) {
+            add(fmt::format("{}{}.weight", start, norm), {64});
+        }
+        for (auto const* const name : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
+            add(fmt::format("{}self_attn.{}.weight", start, name), {64, 64});
+        }
+        for (int expert = 0; expert < 100; ++expert) {
+            auto const experts = fmt::format("{}mlp.experts.{}.", start, expert);
+            add(experts + "down_proj.weight", {64, 32});
+            add(experts + "gate_proj.weight", {32, 64});
+            add(experts + "up_proj.weight", {32, 64});
+        }
+        add(start + "mlp.gate.weight", {100, 64});
+    }
+    return Catalog(std::move(parts));
+}
+
+std::string plan_of(StrategyChoice strategy) {
+    auto const options = options_for({.tp = 4}, strategy, 2ULL << 20U);
+    auto const catalog = many_experts();
+    std::vector<Plan> const plans = {make_plan(catalog, Architecture::load("qwen3_moe"), options, 1)};
+    return plan_json(plans, true);
+}
+
+TEST(PlanThreads, ThePlanIsTheOneThatASingleThreadMakes) {
+    if (own_hardware_threads() == 1) { GTEST_SKIP() << "there is one hardware thread"; }
+    for (auto const strategy : {StrategyChoice::cooperative, StrategyChoice::direct}) {
+        auto const together = plan_of(strategy);
+        OneHardwareThread const bound;
+        EXPECT_TRUE(together == plan_of(strategy)) << "strategy " << static_cast<int>(strategy);
+    }
+}
+
+}  // namespace
+}  // namespace shardwise::test
