@@ -89,11 +89,8 @@ FileHeader read_file_header(std::string const& path) {
 }
 
 std::vector<FileHeader> read_file_headers(std::span<std::string const> paths) {
-    constexpr std::size_t kMostThreads = 4;    // whatever there are cores: threads wait for storage
-    constexpr std::size_t kFilesOfThread = 4;  // a thread for fewer costs more than it saves
     std::vector<FileHeader> headers(paths.size());
-    for_each_in_parallel(paths.size(), std::min(kMostThreads, paths.size() / kFilesOfThread),
-                         [&](std::size_t file) { headers[file] = read_file_header(paths[file]); });
+    for_each_file(paths.size(), [&](std::size_t file) { headers[file] = read_file_header(paths[file]); });
     return headers;
 }
 

@@ -13,6 +13,7 @@
 #include "util/file.hpp"
 #include "util/name_hash.hpp"
 #include "util/natural_order.hpp"
+#include "util/parallel.hpp"
 #include "util/wire.hpp"
 
 namespace shardwise {
@@ -79,14 +80,16 @@ void check_listed_name(std::string_view name) {
 }
 
 void read_index(FileSet& files, fs::path const& folder) {
+    std::vector<std::string> names;
     for (auto& [name, tensors] : parse_index(read_text(files.index_path))) {
-        auto const path = folder / name;
-        if (!fs::exists(path)) {
-            refuse(fmt::format("names {}, which is not there ({} tensors)", name, tensors.size()));
-        }
-        files.paths.push_back(path.string());
+        names.push_back(name);
+        files.paths.push_back((folder / name).string());
         files.listed.push_back(std::move(tensors));
     }
+    for_each_file(names.size(), [&](std::size_t file) {
+        if (fs::exists(files.paths[file])) { return; }
+        refuse(fmt::format("names {}, which is not there ({} tensors)", names[file], files.listed[file].size()));
+    });
 }
 
 void list_files_without_index(FileSet& files, fs::path const& folder) {

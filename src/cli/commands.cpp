@@ -22,12 +22,11 @@ namespace {
 
 /// What is known of the files without a job, as this machine sees them; what is in the page cache, as told.
 std::vector<FileFacts> facts_for_plan(Catalog const& catalog, std::string const& assume) {
-    std::vector<FileFacts> facts;
-    for (auto const& file : catalog.files()) {
-        facts.push_back(probe_file(file));
-        if (assume.empty()) { continue; }
-        facts.back().is_memory = false;
-        facts.back().cached_fraction = assume == "cached" ? 1.0 : 0.0;
+    auto facts = probe_files(catalog.files());
+    for (auto& file : facts) {
+        if (assume.empty()) { break; }
+        file.is_memory = false;
+        file.cached_fraction = assume == "cached" ? 1.0 : 0.0;
     }
     return facts;
 }

@@ -2,7 +2,6 @@
 /// One file of a checkpoint as readers open it, and what can be told about it beforehand.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -18,6 +17,9 @@ namespace shardwise {
 /// Looks at one file as this node sees it.
 /// @throws Error io.
 FileFacts probe_file(FileRecord const& file);
+
+/// The same for many, several at a time.
+std::vector<FileFacts> probe_files(std::span<FileRecord const> files);
 
 /// Descriptors of one file: buffered always, direct where wanted and allowed.
 class FileAccess {

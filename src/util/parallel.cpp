@@ -47,4 +47,10 @@ void for_each_in_parallel(std::size_t count, std::size_t threads, std::function<
     if (first != errors.end()) { std::rethrow_exception(*first); }
 }
 
+void for_each_file(std::size_t count, std::function<void(std::size_t)> const& work) {
+    constexpr std::size_t kMostThreads = 4;
+    constexpr std::size_t kFilesOfThread = 4;  // a thread for fewer costs more than it saves
+    for_each_in_parallel(count, std::min(kMostThreads, count / kFilesOfThread), work);
+}
+
 }  // namespace shardwise

@@ -28,6 +28,9 @@ std::vector<IndexRange> parts_for_threads(std::size_t count, std::size_t least);
 /// gives no more. If calls throw, the rest is done all the same, and what the lowest i has thrown is thrown again.
 void for_each_in_parallel(std::size_t count, std::size_t threads, std::function<void(std::size_t)> const& work);
 
+/// The same for files, each of which is mostly waited for: a few threads, whatever there are cores.
+void for_each_file(std::size_t count, std::function<void(std::size_t)> const& work);
+
 /// Makes one order of those of neighbouring sorted parts, two and two.
 /// @param first of the list that the parts are of.
 template <class Iterator, class Less>

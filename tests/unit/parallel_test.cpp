@@ -40,6 +40,11 @@ TEST(Parallel, EveryPieceIsDoneOnce) {
     for_each_in_parallel(times.size(), 4, [&](std::size_t i) { ++times[i]; });
     for (auto const& done : times) { EXPECT_EQ(done, 1); }
     for_each_in_parallel(0, 4, [](std::size_t) { FAIL() << "nothing is to be done"; });
+    for (std::size_t const files : {1U, 3U, 17U, 200U}) {
+        std::vector<std::atomic<int>> looks(files);
+        for_each_file(files, [&](std::size_t file) { ++looks[file]; });
+        for (auto const& done : looks) { EXPECT_EQ(done, 1) << files; }
+    }
 }
 
 TEST(Parallel, TheFirstPiecesErrorIsTheOneThrownAndTheRestIsDone) {
