@@ -52,10 +52,10 @@ inline constexpr std::uint32_t kUnscaled = ~std::uint32_t{0};
 /// The type that elements have and the one that they get on the way into place.
 struct ElementCast {
     DType from = DType::u8;
-    DType to = DType::u8;                 ///< the same: bytes are moved as they are
-    std::uint32_t scaling = kUnscaled;    ///< codes to be dequantized: index into Plan::scalings
-    std::uint64_t target_step = 0;  ///< bytes from one element of a run to the next in the target; unused if moved
-    std::uint64_t first_element = 0;      ///< with a scaling: number in its stored tensor of the block's first element
+    DType to = DType::u8;               ///< the same: bytes are moved as they are
+    std::uint32_t scaling = kUnscaled;  ///< codes to be dequantized: index into Plan::scalings
+    std::uint64_t target_step = 0;      ///< bytes from one element of a run to the next in the target; unused if moved
+    std::uint64_t first_element = 0;    ///< with a scaling: number in its stored tensor of the block's first element
     bool is_move() const noexcept { return from == to; }
     bool operator==(ElementCast const&) const = default;
 };

@@ -80,15 +80,15 @@ void check_listed_name(std::string_view name) {
 }
 
 void read_index(FileSet& files, fs::path const& folder) {
-    std::vector<std::string> names;
     for (auto& [name, tensors] : parse_index(read_text(files.index_path))) {
-        names.push_back(name);
         files.paths.push_back((folder / name).string());
         files.listed.push_back(std::move(tensors));
     }
-    for_each_file(names.size(), [&](std::size_t file) {
-        if (fs::exists(files.paths[file])) { return; }
-        refuse(fmt::format("names {}, which is not there ({} tensors)", names[file], files.listed[file].size()));
+    for_each_file(files.paths.size(), [&](std::size_t file) {
+        fs::path const path = files.paths[file];
+        if (fs::exists(path)) { return; }
+        refuse(fmt::format("names {}, which is not there ({} tensors)", path.filename().string(),
+                           files.listed[file].size()));
     });
 }
 

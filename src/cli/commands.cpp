@@ -16,18 +16,20 @@
 #include "report/plan_report.hpp"
 #include "report/simulation_report.hpp"
 #include "util/file.hpp"
+#include "util/parallel.hpp"
 
 namespace shardwise::cli {
 namespace {
 
 /// What is known of the files without a job, as this machine sees them; what is in the page cache, as told.
 std::vector<FileFacts> facts_for_plan(Catalog const& catalog, std::string const& assume) {
-    auto facts = probe_files(catalog.files());
-    for (auto& file : facts) {
-        if (assume.empty()) { break; }
-        file.is_memory = false;
-        file.cached_fraction = assume == "cached" ? 1.0 : 0.0;
-    }
+    std::vector<FileFacts> facts(catalog.files().size());
+    for_each_file(facts.size(), [&](std::size_t file) {
+        facts[file] = probe_file(catalog.files()[file]);
+        if (assume.empty()) { return; }
+        facts[file].is_memory = false;
+        facts[file].cached_fraction = assume == "cached" ? 1.0 : 0.0;
+    });
     return facts;
 }
 

@@ -11,6 +11,7 @@
 #include "comm/communicator.hpp"
 #include "exec/file_answers.hpp"
 #include "io/file_access.hpp"
+#include "util/parallel.hpp"
 #include "util/wire.hpp"
 
 namespace shardwise {
@@ -88,13 +89,11 @@ std::vector<FileFacts> probe_files(Catalog const& catalog, Context& context) {
     auto const place = std::find(neighbours.begin(), neighbours.end(), communicator.rank()) - neighbours.begin();
     std::vector<FileAnswer> own;
     together(communicator, [&] {
-        std::vector<FileRecord> files;
         for (auto file = static_cast<std::size_t>(place); file < catalog.files().size(); file += neighbours.size()) {
             own.push_back({file, {}});
-            files.push_back(catalog.files()[file]);
         }
-        auto const facts = probe_files(files);
-        for (std::size_t i = 0; i < own.size(); ++i) { own[i].bytes = encode(facts[i]); }
+        for_each_file(own.size(),
+                      [&](std::size_t i) { own[i].bytes = encode(probe_file(catalog.files()[own[i].file])); });
     });
     std::vector<std::optional<FileFacts>> facts(catalog.files().size());
     exchange_answers(communicator, own, [&](std::uint64_t file, std::span<std::byte const> bytes) {

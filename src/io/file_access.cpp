@@ -19,7 +19,6 @@
 
 #include "util/checked.hpp"
 #include "util/file.hpp"
-#include "util/parallel.hpp"
 
 namespace shardwise {
 namespace {
@@ -155,12 +154,6 @@ FileFacts probe_file(FileRecord const& file) {
     if (facts.cached_fraction < 0) { facts.cached_fraction = nowait_fraction(fd.get(), file.size_bytes); }
     facts.allows_direct = !facts.is_memory && direct_read_works(file.path);
     facts.memory_alignment = memory_alignment_of(fd.get());
-    return facts;
-}
-
-std::vector<FileFacts> probe_files(std::span<FileRecord const> files) {
-    std::vector<FileFacts> facts(files.size());
-    for_each_file(files.size(), [&](std::size_t file) { facts[file] = probe_file(files[file]); });
     return facts;
 }
 

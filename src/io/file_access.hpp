@@ -18,9 +18,6 @@ namespace shardwise {
 /// @throws Error io.
 FileFacts probe_file(FileRecord const& file);
 
-/// The same for many, several at a time.
-std::vector<FileFacts> probe_files(std::span<FileRecord const> files);
-
 /// Descriptors of one file: buffered always, direct where wanted and allowed.
 class FileAccess {
    public:

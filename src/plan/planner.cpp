@@ -22,7 +22,6 @@
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
 #include "util/digest.hpp"
-#include "util/parallel.hpp"
 #include "util/units.hpp"
 
 namespace shardwise {

@@ -186,6 +186,7 @@ std::vector<SourceUse> uses_of(std::span<Parameter const> parameters, std::size_
     auto const parts = parts_for_threads(parameters.size(), kLeastParameters);
     std::vector<SourceUses> uses(parts.size(), {stored_tensors, mesh, max_gap});
     for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        // Long records are moved once; the first part takes in the others.
         uses[part].reserve(part == 0 ? stored_tensors : stored_tensors / parts.size());
         for (auto tensor = parts[part].begin; tensor < parts[part].end; ++tensor) {
             try {
