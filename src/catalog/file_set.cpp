@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <unordered_map>
+#include <mutex>
 
 #include <fmt/format.h>
-#include <simdjson.h>
 
 #include <shardwise/error.hpp>
 
+#include "catalog/weight_map.hpp"
 #include "util/file.hpp"
 #include "util/name_hash.hpp"
 #include "util/natural_order.hpp"
@@ -20,7 +20,6 @@ namespace shardwise {
 namespace {
 
 namespace fs = std::filesystem;
-namespace dom = simdjson::dom;
 
 constexpr std::string_view kIndexEnding = ".safetensors.index.json";
 constexpr std::string_view kTensorEnding = ".safetensors";
@@ -72,18 +71,11 @@ std::string find_index(fs::path const& folder) {
     return names.empty() ? std::string() : (folder / names.front()).string();
 }
 
-/// An index must not reach out of its folder.
-void check_listed_name(std::string_view name) {
-    bool const is_plain = !name.empty() && fs::path(name).filename() == fs::path(name) && name != "." && name != ".." &&
-                          name.find('\0') == std::string_view::npos;
-    if (!is_plain) { refuse(fmt::format("'{}' is not a plain file name", name)); }
-}
-
 void read_index(FileSet& files, fs::path const& folder) {
-    for (auto& [name, tensors] : parse_index(read_text(files.index_path))) {
-        files.paths.push_back((folder / name).string());
-        files.listed.push_back(std::move(tensors));
-    }
+    auto index = parse_index(read_text(files.index_path));
+    for (auto const& name : index.files) { files.paths.push_back((folder / name).string()); }
+    files.listed = std::move(index.tensors);
+    files.listed_text = std::move(index.text);
     for_each_file(files.paths.size(), [&](std::size_t file) {
         fs::path const path = files.paths[file];
         if (fs::exists(path)) { return; }
@@ -106,73 +98,76 @@ void list_files_without_index(FileSet& files, fs::path const& folder) {
     for (auto const& name : names) { files.paths.push_back((folder / name).string()); }
 }
 
-/// What an index gives its files, asked file by file.
-class ListedNames {
-   public:
-    explicit ListedNames(FileSet const& files) : files_(files) {}
-
-    HashedNames const& of(std::size_t file) {
-        if (file_ != file) { of_file_ = HashedNames(files_.listed[file].begin(), files_.listed[file].end()); }
-        file_ = file;
-        return of_file_;
-    }
-
-    /// Whether any file is given the tensor. Nearly every file holds what it is given, so this is rarely asked.
-    bool anywhere(std::string_view name) {
-        if (all_.empty()) {
-            for (auto const& names : files_.listed) { all_.insert(names.begin(), names.end()); }
-        }
-        return all_.contains(name);
-    }
-
-   private:
-    FileSet const& files_;
-    std::optional<std::size_t> file_;
-    HashedNames of_file_;
-    HashedNames all_;
+/// What an index says of the tensors in one file's header.
+struct Unlisted {
+    std::size_t count = 0;  ///< given to no file
+    std::string first;
 };
 
 /// Drops tensors that the index gives to another file, or does not list, and counts the latter.
-void keep_listed_tensors(FileSet const& files, std::vector<FileHeader>& headers, std::vector<std::string>& warnings) {
-    std::size_t unlisted = 0;
-    std::string first_unlisted;
-    ListedNames listed(files);
-    for (std::size_t file = 0; file < headers.size(); ++file) {
-        std::erase_if(headers[file].tensors, [&](TensorRecord const& tensor) {
-            if (listed.of(file).contains(tensor.name)) { return false; }
-            if (listed.anywhere(tensor.name)) { return true; }
-            if (unlisted++ == 0) { first_unlisted = fmt::format("{} in {}", tensor.name, headers[file].file.path); }
-            return true;
-        });
-    }
-    if (unlisted > 0) {
-        warnings.push_back(fmt::format("{} tensor(s) stand in files but not in {} and are not loaded; the first is {}",
-                                       unlisted, files.index_path, first_unlisted));
-    }
+/// @param anywhere whether the index lists a name at all; rarely asked.
+template <class Anywhere>
+Unlisted keep_listed(FileHeader& header, HashedNames const& listed, Anywhere anywhere) {
+    Unlisted unlisted;
+    std::erase_if(header.tensors, [&](TensorRecord const& tensor) {
+        if (listed.contains(tensor.name)) { return false; }
+        if (anywhere(tensor.name)) { return true; }
+        if (unlisted.count++ == 0) { unlisted.first = fmt::format("{} in {}", tensor.name, header.file.path); }
+        return true;
+    });
+    return unlisted;
 }
 
-void check_all_listed_are_held(FileSet const& files, std::vector<FileHeader> const& headers) {
-    for (std::size_t file = 0; file < headers.size(); ++file) {
-        if (headers[file].tensors.size() == files.listed[file].size()) { continue; }
-        HashedNames held;
-        for (auto const& tensor : headers[file].tensors) { held.insert(tensor.name); }
-        for (auto const& name : files.listed[file]) {
-            if (held.contains(name)) { continue; }
+void check_all_listed_are_held(FileSet const& files, std::size_t file, FileHeader const& header) {
+    auto const& listed = files.listed[file];
+    if (header.tensors.size() == listed.size()) { return; }
+    HashedNames held;
+    for (auto const& tensor : header.tensors) { held.insert(tensor.name); }
+    HashedNames seen;
+    for (auto const name : listed) {
+        if (!held.contains(name)) {
             refuse(fmt::format("{} gives {} to {}, which does not hold it", files.index_path, name, files.paths[file]));
         }
+        if (!seen.insert(name)) {
+            refuse(fmt::format("{} gives {} to {} twice", files.index_path, name, files.paths[file]));
+        }
     }
 }
 
-void check_no_duplicates(std::vector<FileHeader> const& headers) {
-    std::unordered_map<std::string_view, std::size_t, NameHash> file_of;
-    for (std::size_t file = 0; file < headers.size(); ++file) {
-        for (auto const& tensor : headers[file].tensors) {
-            auto const [at, is_new] = file_of.emplace(tensor.name, file);
-            if (is_new) { continue; }
-            refuse(fmt::format("{} stands in both {} and {}, and no index says which to take", tensor.name,
-                               headers[at->second].file.path, headers[file].file.path));
-        }
+/// Leaves in each header what the index gives to its file.
+void follow_index(FileSet const& files, std::vector<FileHeader>& headers, std::vector<std::string>& warnings) {
+    HashedNames all;
+    std::once_flag is_filled;
+    auto const anywhere = [&](std::string_view name) {
+        std::call_once(is_filled, [&] {
+            for (auto const& names : files.listed) { all.insert(names.begin(), names.end()); }
+        });
+        return all.contains(name);
+    };
+    std::vector<Unlisted> unlisted(headers.size());
+    for_each_in_parallel(headers.size(), own_hardware_threads(), [&](std::size_t file) {
+        HashedNames const listed(files.listed[file].begin(), files.listed[file].end());
+        unlisted[file] = keep_listed(headers[file], listed, anywhere);
+        check_all_listed_are_held(files, file, headers[file]);
+    });
+    std::size_t count = 0;
+    for (auto const& of_file : unlisted) { count += of_file.count; }
+    if (count == 0) { return; }
+    auto const first = std::ranges::find_if(unlisted, [](Unlisted const& of_file) { return of_file.count > 0; });
+    warnings.push_back(fmt::format("{} tensor(s) stand in files but not in {} and are not loaded; the first is {}",
+                                   count, files.index_path, first->first));
+}
+
+void check_no_duplicates(FileSet const& files, Catalog const& catalog) {
+    auto const tensors = catalog.tensors();
+    auto const twice = std::ranges::adjacent_find(tensors, {}, &TensorRecord::name);
+    if (twice == tensors.end()) { return; }
+    auto const& path = catalog.files()[twice->file].path;
+    auto const& other = catalog.files()[std::next(twice)->file].path;
+    if (files.index_path.empty()) {
+        refuse(fmt::format("{} stands in both {} and {}, and no index says which to take", twice->name, path, other));
     }
+    refuse(fmt::format("{} gives {} to both {} and {}", files.index_path, twice->name, path, other));
 }
 
 FileSet find_files(std::string const& path) {
@@ -201,33 +196,6 @@ FileSet find_files(std::string const& path) {
 
 }  // namespace
 
-WeightMap parse_index(std::string const& json) {
-    dom::parser parser;
-    dom::object document;
-    if (auto const error = parser.parse(json).get(document); error != simdjson::SUCCESS) {
-        refuse(fmt::format("not a JSON object: {}", simdjson::error_message(error)));
-    }
-    dom::object weight_map;
-    if (document["weight_map"].get(weight_map) != simdjson::SUCCESS) { refuse("no object 'weight_map'"); }
-
-    WeightMap tensors_of(natural_file_less);
-    HashedNames names;
-    names.reserve(weight_map.size());
-    WeightMap::value_type* last = nullptr;  // neighbours in the list mostly lie in one file
-    for (auto const [tensor, value] : weight_map) {
-        std::string_view file;
-        if (value.get(file) != simdjson::SUCCESS) { refuse(fmt::format("weight_map: '{}' has no file name", tensor)); }
-        if (last == nullptr || last->first != file) {
-            check_listed_name(file);
-            last = &*tensors_of.try_emplace(std::string(file)).first;
-        }
-        if (!names.insert(tensor)) { refuse(fmt::format("weight_map names the tensor {} twice", tensor)); }
-        last->second.emplace_back(tensor);
-    }
-    if (tensors_of.empty()) { refuse("weight_map is empty"); }
-    return tensors_of;
-}
-
 FileSet resolve_file_set(std::string const& path) {
     try {
         return find_files(path);
@@ -242,12 +210,7 @@ Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
     parts.root = files.root;
     parts.config_json = files.config_json;
     parts.index_name = fs::path(files.index_path).filename().string();
-    if (files.index_path.empty()) {
-        check_no_duplicates(headers);
-    } else {
-        keep_listed_tensors(files, headers, parts.warnings);
-        check_all_listed_are_held(files, headers);
-    }
+    if (!files.index_path.empty()) { follow_index(files, headers, parts.warnings); }
     std::size_t tensors = 0;
     for (auto const& header : headers) { tensors += header.tensors.size(); }
     parts.tensors.reserve(tensors);
@@ -260,7 +223,9 @@ Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers) {
         headers[file].tensors = {};
     }
     if (parts.tensors.empty()) { refuse(fmt::format("the checkpoint {} holds no tensor", files.root)); }
-    return Catalog(std::move(parts));
+    Catalog catalog(std::move(parts));
+    check_no_duplicates(files, catalog);
+    return catalog;
 }
 
 Catalog Catalog::open(std::string const& path) {
@@ -278,14 +243,16 @@ std::vector<std::byte> encode(FileSet const& files) {
     out.put<std::uint64_t>(files.listed.size());
     for (auto const& names : files.listed) {
         out.put<std::uint64_t>(names.size());
-        for (auto const& name : names) { out.put(name); }
+        for (auto const name : names) { out.put(name); }
     }
     return out.take();
 }
 
-FileSet decode_file_set(std::span<std::byte const> bytes) {
-    WireReader in(bytes);
+FileSet decode_file_set(std::vector<std::byte> bytes) {
+    auto const text = std::make_shared<std::vector<std::byte>>(std::move(bytes));
+    WireReader in(*text);
     FileSet files;
+    files.listed_text = text;
     files.root = in.get_text();
     files.config_json = in.get_text();
     files.index_path = in.get_text();
@@ -294,7 +261,7 @@ FileSet decode_file_set(std::span<std::byte const> bytes) {
     files.listed.resize(in.get_count());
     for (auto& names : files.listed) {
         names.resize(in.get_count());
-        for (auto& name : names) { name = in.get_text(); }
+        for (auto& name : names) { name = in.get_view(); }
     }
     return files;
 }

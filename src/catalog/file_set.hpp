@@ -4,8 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
-#include <span>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,15 +21,10 @@ struct FileSet {
     std::string config_json;                         ///< text of config.json; empty if there is none
     std::vector<std::string> paths;                  ///< tensor files
     std::string index_path;                          ///< empty without an index
-    std::vector<std::vector<std::string>> listed;    ///< tensors that the index gives each of paths; empty without one
+    /// Tensors that the index gives each of paths; empty without one.
+    std::vector<std::vector<std::string_view>> listed = {};
+    std::shared_ptr<void const> listed_text = {};  ///< where their names lie
 };
-
-/// The names of tensors by the file that owns them, files in natural order.
-using WeightMap = std::map<std::string, std::vector<std::string>, bool (*)(std::string_view, std::string_view)>;
-
-/// The `weight_map` of an index. Pure: looks at no file.
-/// @throws Error input: malformed JSON, a file that is not a plain name, a tensor given twice, no tensor at all.
-WeightMap parse_index(std::string const& json);
 
 /// Finds the files of the checkpoint at @p path.
 ///
@@ -46,6 +40,6 @@ FileSet resolve_file_set(std::string const& path);
 Catalog build_catalog(FileSet const& files, std::vector<FileHeader> headers);
 
 std::vector<std::byte> encode(FileSet const& files);
-FileSet decode_file_set(std::span<std::byte const> bytes);
+FileSet decode_file_set(std::vector<std::byte> bytes);
 
 }  // namespace shardwise

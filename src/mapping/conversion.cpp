@@ -29,7 +29,7 @@ struct Collected {
 
 /// What one converter makes at one place of the model: all tensors whose first output has the same name.
 struct Entry {
-    ConverterHit hit;  ///< of the first tensor; prefix, suffix and groups are the same for all
+    ConverterPlace place;
     std::vector<std::vector<Collected>> by_source;
 };
 
@@ -38,31 +38,38 @@ class Entries {
    public:
     using Map = std::map<std::pair<std::string, std::size_t>, Entry>;
 
+    Entries(std::span<ConverterPlace const> places, std::span<Transform const> transforms)
+        : places_(places), transforms_(transforms), entry_of_(places.size()) {}
+
     /// @param is_left_out whether the first output is no parameter.
     template <class IsLeftOut>
-    void add(std::uint32_t tensor, ConverterHit hit, std::span<Transform const> transforms, IsLeftOut is_left_out) {
-        if (hit.place >= entry_of_.size()) { entry_of_.resize(hit.place + std::size_t{1}); }
+    void add(std::uint32_t tensor, ConverterHit hit, IsLeftOut is_left_out) {
         auto& [entry, is_known] = entry_of_[hit.place];
         if (!std::exchange(is_known, true)) {
-            auto const& transform = transforms[hit.transform];
-            auto output = output_name(hit, transform.targets.front());
-            if (!is_left_out(output)) { entry = &map_[{std::move(output), hit.transform}]; }
-            if (entry != nullptr) { entry->by_source.resize(transform.pattern.sources().size()); }
+            auto const& place = places_[hit.place];
+            auto const& transform = transforms_[place.transform];
+            auto output = output_name(place, transform.targets.front());
+            if (!is_left_out(output)) { entry = &map_[{std::move(output), place.transform}]; }
+            if (entry != nullptr) {
+                entry->place = place;
+                entry->by_source.resize(transform.pattern.sources().size());
+            }
         }
-        if (entry == nullptr) { return; }
-        entry->by_source[hit.source].push_back({tensor, hit.star});
-        entry->hit = std::move(hit);
+        if (entry != nullptr) { entry->by_source[hit.source].push_back({tensor, std::move(hit.star)}); }
     }
 
     Map take() { return std::move(map_); }
 
    private:
-    Map map_;
     struct Known {
         Entry* entry = nullptr;  ///< null: not a parameter
         bool is_known = false;
     };
-    std::vector<Known> entry_of_;  ///< by place of the hits
+
+    std::span<ConverterPlace const> places_;
+    std::span<Transform const> transforms_;
+    Map map_;
+    std::vector<Known> entry_of_;  ///< by place
 };
 
 /// How errors call a rule.
@@ -139,7 +146,7 @@ std::vector<Bucket> collect_buckets(Entry entry, Transform const& transform, Cat
 std::vector<NamedExpression> convert_entry(Entry entry, std::size_t index, Transform const& transform,
                                            Catalog const& catalog, SizeLookup const& size_of,
                                            LeafMaker const& leaf) {
-    auto const hit = entry.hit;
+    auto const place = entry.place;
     auto buckets = apply_operations(transform.operations, collect_buckets(std::move(entry), transform, catalog, leaf),
                                     transform.targets, size_of);
     std::vector<NamedExpression> outputs;
@@ -147,7 +154,7 @@ std::vector<NamedExpression> convert_entry(Entry entry, std::size_t index, Trans
         if (bucket.tensors.size() != 1) {
             refuse(fmt::format("the rule leaves {} tensors for '{}'", bucket.tensors.size(), bucket.key));
         }
-        outputs.push_back({output_name(hit, bucket.key), std::move(bucket.tensors.front()), index});
+        outputs.push_back({output_name(place, bucket.key), std::move(bucket.tensors.front()), index});
     }
     return outputs;
 }
@@ -184,32 +191,33 @@ void refuse_failures(std::vector<Error> const& failures) {
 
 std::vector<NamedExpression> convert(Catalog const& catalog, ArchitectureData const& architecture,
                                      ModelConfig const& config, Leaves const& leaves, NameSet const& model_names) {
-    std::vector<std::string> names;
+    std::vector<std::string_view> names;
     names.reserve(catalog.tensors().size());
     for (std::uint32_t tensor = 0; tensor < catalog.tensors().size(); ++tensor) {
-        names.emplace_back(leaves.name_of(tensor));
+        names.push_back(leaves.name_of(tensor));
     }
-    auto mapped = map_names(architecture.transforms, std::move(names), architecture.base, model_names);
+    auto mapped = map_names(architecture.transforms, names, architecture.base, model_names);
 
     std::vector<bool> goes_with_codes;
-    for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
+    for (std::uint32_t tensor = 0; tensor < names.size(); ++tensor) {
         goes_with_codes.push_back(go_with_codes(tensor, leaves, catalog, mapped));
     }
     Ignored const ignored(architecture.ignore, architecture.base, config.size("num_hidden_layers"));
     // Whether a stored tensor is a parameter tells the name of the first thing made of it.
-    auto const is_left_out = [&](std::string const& name) {
+    auto const is_left_out = [&](std::string_view name) {
         return ignored.contains(name) && !model_names.contains(name);
     };
     std::vector<NamedExpression> parameters;
-    Entries entries;
-    for (std::uint32_t tensor = 0; tensor < mapped.size(); ++tensor) {
+    Entries entries(mapped.places, architecture.transforms);
+    for (std::uint32_t tensor = 0; tensor < names.size(); ++tensor) {
         if (leaves.is_taken_in(tensor) || goes_with_codes[tensor]) { continue; }
-        auto& [name, hit] = mapped[tensor];
+        auto& [name, hit] = mapped.list[tensor];
         if (hit) {
-            entries.add(tensor, *std::move(hit), architecture.transforms, is_left_out);
+            entries.add(tensor, *std::move(hit), is_left_out);
         } else if (!is_left_out(name)) {
-            auto value = leaves.leaf(tensor, name);
-            parameters.push_back({std::move(name), std::move(value), std::nullopt});
+            std::string parameter(name);
+            auto value = leaves.leaf(tensor, parameter);
+            parameters.push_back({std::move(parameter), std::move(value), std::nullopt});
         }
     }
     std::vector<Error> failures;

@@ -12,6 +12,7 @@
 
 #include "mapping/architecture_data.hpp"
 #include "mapping/leaves.hpp"
+#include "mapping/mapped_names.hpp"
 
 namespace shardwise {
 

@@ -1,12 +1,14 @@
 #include "mapping/kept_scales.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include <shardwise/error.hpp>
 
 #include "mapping/block_scales.hpp"
+#include "util/parallel.hpp"
 
 namespace shardwise {
 namespace {
@@ -52,6 +54,34 @@ std::string common_ending(std::vector<std::uint32_t> const& sources, Leaves cons
     return first;
 }
 
+/// The scales of a parameter; none if it is not made of codes whose scales go with them.
+std::optional<NamedExpression> scales_of(NamedExpression const& parameter, Leaves const& leaves, Catalog const& catalog,
+                                         std::vector<bool> const& goes) {
+    std::vector<std::uint32_t> sources;
+    collect_sources(parameter.value, sources);
+    bool const has_scales = std::ranges::any_of(sources, [&](std::uint32_t source) {
+        auto const scales = leaves.kept_scales(source);
+        return scales && goes[*scales];
+    });
+    if (!has_scales) { return std::nullopt; }
+    try {
+        auto name = name_with(parameter.name, common_ending(sources, leaves, catalog));
+        auto value = block_scales(
+            parameter.value,
+            [&](std::uint32_t source) {
+                auto const scales = *leaves.kept_scales(source);
+                return stored(scales, catalog.tensors()[scales]);
+            },
+            leaves.block());
+        return NamedExpression{std::move(name), std::move(value), parameter.transform};
+    } catch (Error const& error) {
+        throw error.while_(
+            fmt::format("scales of {}, which is kept as it is stored (--quantized dequantize holds "
+                        "numbers instead)",
+                        parameter.name));
+    }
+}
+
 }  // namespace
 
 std::vector<std::string> scale_names(std::string const& codes) {
@@ -60,44 +90,29 @@ std::vector<std::string> scale_names(std::string const& codes) {
     return names;
 }
 
-bool go_with_codes(std::uint32_t scales, Leaves const& leaves, Catalog const& catalog,
-                   std::vector<MappedName> const& mapped) {
+bool go_with_codes(std::uint32_t scales, Leaves const& leaves, Catalog const& catalog, MappedNames const& mapped) {
     auto const codes = leaves.kept_codes(scales);
-    auto const& own = mapped[scales];
+    auto const& own = mapped.list[scales];
     if (!codes || own.converter) { return false; }
-    if (mapped[*codes].converter) { return true; }
-    auto const names = scale_names(mapped[*codes].name);
+    auto const& of_codes = mapped.list[*codes];
+    if (of_codes.converter) { return true; }
+    auto const names = scale_names(std::string(of_codes.name));
     bool const is_beside_codes = std::find(names.begin(), names.end(), own.name) != names.end();
     return !is_beside_codes && own.name == catalog.tensors()[scales].name;
 }
 
 void add_kept_scales(std::vector<NamedExpression>& parameters, Leaves const& leaves, Catalog const& catalog,
                      std::vector<bool> const& goes) {
-    auto const count = parameters.size();
-    for (std::size_t i = 0; i < count; ++i) {
-        std::vector<std::uint32_t> sources;
-        collect_sources(parameters[i].value, sources);
-        bool const has_scales = std::ranges::any_of(sources, [&](std::uint32_t source) {
-            auto const scales = leaves.kept_scales(source);
-            return scales && goes[*scales];
-        });
-        if (!has_scales) { continue; }
-        try {
-            auto name = name_with(parameters[i].name, common_ending(sources, leaves, catalog));
-            auto value = block_scales(
-                parameters[i].value,
-                [&](std::uint32_t source) {
-                    auto const scales = *leaves.kept_scales(source);
-                    return stored(scales, catalog.tensors()[scales]);
-                },
-                leaves.block());
-            parameters.push_back({std::move(name), std::move(value), parameters[i].transform});
-        } catch (Error const& error) {
-            throw error.while_(
-                fmt::format("scales of {}, which is kept as it is stored (--quantized dequantize holds "
-                            "numbers instead)",
-                            parameters[i].name));
+    constexpr std::size_t kLeastParameters = 256;
+    std::vector<std::optional<NamedExpression>> scales(parameters.size());
+    auto const parts = parts_for_threads(parameters.size(), kLeastParameters);
+    for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        for (auto i = parts[part].begin; i < parts[part].end; ++i) {
+            scales[i] = scales_of(parameters[i], leaves, catalog, goes);
         }
+    });
+    for (auto& made : scales) {
+        if (made) { parameters.push_back(*std::move(made)); }
     }
 }
 

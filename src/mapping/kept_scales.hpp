@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "mapping/conversion.hpp"
+#include "mapping/mapped_names.hpp"
 
 namespace shardwise {
 
@@ -16,8 +17,7 @@ std::vector<std::string> scale_names(std::string const& codes);
 /// True if no rule of the architecture says what becomes of the scales @p scales by themselves, so that they go where
 /// their codes go: through the same converter, under the same new name.
 /// @param mapped what the rules make of every stored tensor's name.
-bool go_with_codes(std::uint32_t scales, Leaves const& leaves, Catalog const& catalog,
-                   std::vector<MappedName> const& mapped);
+bool go_with_codes(std::uint32_t scales, Leaves const& leaves, Catalog const& catalog, MappedNames const& mapped);
 
 /// Adds the scales of every parameter of @p parameters that is made of codes whose scales go with them. They are called
 /// as the codes with what the stored scales have behind the name of theirs; `_scale_inv` stands for `.scale` where the

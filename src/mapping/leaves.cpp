@@ -5,6 +5,8 @@
 
 #include <shardwise/error.hpp>
 
+#include "util/parallel.hpp"
+
 namespace shardwise {
 namespace {
 
@@ -57,13 +59,20 @@ Leaves::Leaves(Catalog const& catalog, KeepInFp32 const& keep, std::optional<DTy
 }
 
 void Leaves::note_kept() {
-    kept_scales_.assign(catalog_.tensors().size(), kNoTensor);
-    kept_codes_.assign(catalog_.tensors().size(), kNoTensor);
-    for (std::uint32_t tensor = 0; tensor < catalog_.tensors().size(); ++tensor) {
-        auto const codes = find_codes(catalog_.tensors()[tensor]);
-        if (!codes || codes->is_turned) { continue; }
-        kept_scales_[tensor] = codes->scales;
-        if (kept_codes_[codes->scales] == kNoTensor) { kept_codes_[codes->scales] = tensor; }
+    constexpr std::size_t kLeastTensors = 8192;
+    auto const tensors = catalog_.tensors();
+    kept_scales_.assign(tensors.size(), kNoTensor);
+    kept_codes_.assign(tensors.size(), kNoTensor);
+    auto const parts = parts_for_threads(tensors.size(), kLeastTensors);
+    for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        for (auto tensor = parts[part].begin; tensor < parts[part].end; ++tensor) {
+            auto const codes = find_codes(tensors[tensor]);
+            if (codes && !codes->is_turned) { kept_scales_[tensor] = codes->scales; }
+        }
+    });
+    for (std::uint32_t tensor = 0; tensor < tensors.size(); ++tensor) {
+        auto const scales = kept_scales_[tensor];
+        if (scales != kNoTensor && kept_codes_[scales] == kNoTensor) { kept_codes_[scales] = tensor; }
     }
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "mapping/transform.hpp"
+#include "mapping/mapped_names.hpp"
 
 namespace shardwise {
 

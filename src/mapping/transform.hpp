@@ -3,9 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,21 +33,19 @@ struct Transform {
     std::size_t component = 0;          ///< index into ArchitectureData::components: whose sizes the operations mean
 };
 
-/// A converter that took a name.
-struct ConverterHit {
+/// What all names have in common that a converter makes the same outputs of.
+struct ConverterPlace {
     std::size_t transform = 0;  ///< index of the rule
-    std::size_t source = 0;     ///< which of its sources matched
-    std::string prefix;         ///< text of the name before and after the match
+    std::string prefix;         ///< text of a name before and after the match
     std::string suffix;
     std::vector<std::string> groups;
-    std::string star;           ///< text `*.` took: the expert's number, by rule
-    std::uint32_t place = 0;    ///< the same for all that go into the same outputs, and only for them
 };
 
-/// A stored tensor's name after all renamings, and the converter that takes it, if one does.
-struct MappedName {
-    std::string name;
-    std::optional<ConverterHit> converter;
+/// How a converter takes a name.
+struct ConverterMatch {
+    ConverterPlace place;
+    std::uint32_t source = 0;  ///< which of its sources matched
+    std::string star;          ///< text `*.` took: the expert's number, by rule
 };
 
 /// The part of a name that a rule looks at, and the scope in front of it.
@@ -62,22 +58,20 @@ struct ScopedName {
 std::optional<ScopedName> enter_scope(std::string_view name, std::optional<std::string> const& scope,
                                       std::string_view base_prefix);
 
-/// Names of a model's parameters.
-using NameSet = std::set<std::string, std::less<>>;
-
-/// Runs every renaming over every name, in the rules' order and chained, then finds each name's first converter.
-/// A renaming replaces its match where it stands, even if the same text occurs earlier in the name.
-///
-/// Where the model's own names are known, the base model's path is put in front of a name, or taken away from it, if
-/// that makes it one of them; and a stored name that is one of them already keeps it, without any rule, if the rules
-/// lead elsewhere, or to the name of another stored tensor. So checkpoints of the base model alone and converted ones
-/// load, too.
+/// Renames those of @p names that the rule, which is no converter, matches: its match is replaced where it stands, even
+/// if the same text occurs earlier in the name.
 /// @param base_prefix module path of the base model, which a scope may or may not repeat; without a dot at its end.
-/// @param model_names empty: not known.
-std::vector<MappedName> map_names(std::span<Transform const> transforms, std::vector<std::string> names,
-                                  std::string_view base_prefix, NameSet const& model_names = {});
+/// @throws Error input naming the name: an index that is no number.
+void rename_all(Transform const& transform, std::span<std::string> names, std::string_view base_prefix);
 
-/// Full name of a converter's output: the hit's prefix and suffix around @p target with its groups put in.
-std::string output_name(ConverterHit const& hit, std::string_view target);
+/// How the first converter that matches @p name, after all renamings, takes it.
+std::optional<ConverterMatch> find_converter(std::span<Transform const> transforms, std::string_view name,
+                                             std::string_view base_prefix);
+
+/// Full name of a converter's output: the place's prefix and suffix around @p target with its groups put in.
+std::string output_name(ConverterPlace const& place, std::string_view target);
+
+/// @p path with a dot at its end, to be put in front of names; nothing for an empty one.
+std::string as_prefix(std::string_view path);
 
 }  // namespace shardwise

@@ -50,6 +50,15 @@ void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> nee
     }
 }
 
+void DirectReads::append(DirectReads later) {
+    auto const before = static_cast<std::uint32_t>(blocks.size());
+    for (auto& read : later.reads) {
+        read.blocks.first += before;
+        reads.push_back(read);
+    }
+    blocks.insert(blocks.end(), later.blocks.begin(), later.blocks.end());
+}
+
 DirectReads::Way DirectReads::way_for(std::uint32_t file) const {
     bool const is_cached = file < facts_.size() && facts_[file].is_cached();
     if (!is_cached) { return {false, limits_.request_bytes}; }

@@ -31,6 +31,10 @@ class DirectReads {
     /// @param blocks sources count from the tensor's first byte, ordered by it.
     void add(TensorRecord const& stored, std::span<CopyBlock const> blocks);
 
+    /// Adds what was collected of tensors that come later, the first of which lies in another file than the last here:
+    /// no read goes over into another file.
+    void append(DirectReads later);
+
     std::vector<DirectRead> reads;
     std::vector<CopyBlock> blocks;
 

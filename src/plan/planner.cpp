@@ -22,6 +22,7 @@
 #include "plan/waves.hpp"
 #include "util/checked.hpp"
 #include "util/digest.hpp"
+#include "util/parallel.hpp"
 #include "util/units.hpp"
 
 namespace shardwise {
@@ -269,20 +270,41 @@ void fit_buffers(Plan& plan) {
     plan.direct_bytes = std::min(plan.direct_bytes, kMostBuffers * plan.direct_buffer_bytes);
 }
 
+/// Parts of the direct uses for threads, each of which begins with another file than the one before ends with.
+std::vector<IndexRange> parts_of_direct(std::span<std::uint32_t const> direct, Demand const& demand,
+                                        Catalog const& catalog) {
+    constexpr std::size_t kLeastUses = 4096;
+    auto const file_of = [&](std::size_t i) { return catalog.tensors()[demand.uses()[direct[i]].source].file; };
+    auto parts = parts_for_threads(direct.size(), kLeastUses);
+    for (std::size_t part = 1; part < parts.size(); ++part) {
+        auto begin = std::max(parts[part].begin, parts[part - 1].begin);
+        while (begin > 0 && begin < direct.size() && file_of(begin) == file_of(begin - 1)) { ++begin; }
+        parts[part].begin = parts[part - 1].end = begin;
+    }
+    return parts;
+}
+
 void add_direct_reads(Plan& plan, Catalog const& catalog, Demand const& demand, Reading const& reading,
                       std::span<std::uint32_t const> numbers, ReadLimits const& limits) {
-    NeededBlocks needed(demand, numbers);
-    bool const reads_into_place = plan.device == Device::host;
-    DirectReads direct(limits,
-                       reads_into_place ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>());
-    direct.blocks.reserve(static_cast<std::size_t>(std::ranges::count(reading.strategies, Strategy::direct)));
-    for (std::size_t i = 0; i < demand.uses().size(); ++i) {
-        auto const& use = demand.uses()[i];
-        if (reading.strategies[i] != Strategy::direct) { continue; }
-        direct.add(catalog.tensors()[use.source], needed.of(use, plan.rank));
+    std::vector<std::uint32_t> uses;
+    for (std::uint32_t i = 0; i < demand.uses().size(); ++i) {
+        if (reading.strategies[i] == Strategy::direct) { uses.push_back(i); }
     }
-    plan.direct = std::move(direct.reads);
-    plan.direct_blocks = std::move(direct.blocks);
+    bool const reads_into_place = plan.device == Device::host;
+    auto const facts = reads_into_place ? std::span<FileFacts const>(plan.facts) : std::span<FileFacts const>();
+    auto const parts = parts_of_direct(uses, demand, catalog);
+    std::vector<DirectReads> direct(std::max<std::size_t>(1, parts.size()), DirectReads(limits, facts));
+    for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
+        NeededBlocks needed(demand, numbers);
+        direct[part].blocks.reserve(part == 0 ? uses.size() : parts[part].size());
+        for (auto i = parts[part].begin; i < parts[part].end; ++i) {
+            auto const& use = demand.uses()[uses[i]];
+            direct[part].add(catalog.tensors()[use.source], needed.of(use, plan.rank));
+        }
+    });
+    for (std::size_t part = 1; part < direct.size(); ++part) { direct.front().append(std::move(direct[part])); }
+    plan.direct = std::move(direct.front().reads);
+    plan.direct_blocks = std::move(direct.front().blocks);
     if (plan.device == Device::host) { fit_buffers(plan); }
 }
 

@@ -16,6 +16,12 @@ namespace shardwise {
 /// Example: a.2 < a.10 < a.1x < a.x < a.x2 < a.x11.
 bool natural_name_less(std::string_view a, std::string_view b) noexcept;
 
+/// Cuts the text before the next dot off @p rest, and the dot.
+std::string_view take_segment(std::string_view& rest) noexcept;
+
+/// How segments of names compare: negative, positive or 0.
+int compare_segments(std::string_view a, std::string_view b) noexcept;
+
 /// Indices of @p names in the order that natural_name_less puts them in. Many are sorted faster than one by one.
 std::vector<std::uint32_t> natural_order(std::span<std::string_view const> names);
 

@@ -49,10 +49,14 @@ class WireReader {
         std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
         return value;
     }
-    std::string get_text() {
+    std::string get_text() { return std::string(get_view()); }
+
+    /// A text where it lies in the buffer.
+    std::string_view get_view() {
         auto const bytes = take(get<std::uint64_t>());
         return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};
     }
+
     /// A number of items that follow, which take a byte each at least.
     std::uint64_t get_count() {
         auto const count = get<std::uint64_t>();

@@ -6,6 +6,7 @@
 
 #include "fuzz/require.hpp"
 #include "mapping/architecture_data.hpp"
+#include "mapping/mapped_names.hpp"
 #include "mapping/size_expression.hpp"
 
 namespace shardwise {
@@ -43,7 +44,7 @@ void check_transform(Transform const& transform) {
 
 void check(ArchitectureData const& data) {
     for (auto const& transform : data.transforms) { check_transform(transform); }
-    attempt([&] { map_names(data.transforms, {std::string(kName), "lm_head.weight"}, data.base); });
+    attempt([&] { map_names(data.transforms, {kName, "lm_head.weight"}, data.base); });
     for (auto const& [name, expression] : data.components.front().sizes) {
         attempt([&, &text = expression] { evaluate_size(text, [](std::string const&) { return std::int64_t{8}; }); });
     }

@@ -83,6 +83,25 @@ TEST(Catalog, AnIndexThatNamesATensorWhichItsFileLacksIsAnError) {
     EXPECT_THAT(error_of([&] { Catalog::open(folder.path()); }), IsError(Errc::input, "gives w to"));
 }
 
+TEST(Catalog, AnIndexThatNamesATensorTwiceIsAnError) {
+    ScratchFolder const folder;
+    folder.write("a.safetensors", two_tensor_file("w", "x"));
+    folder.write("b.safetensors", one_tensor_file("w", 4));
+    auto const told = [&](std::string const& weight_map) {
+        folder.write(kIndex, R"({"weight_map":{)" + weight_map + "}}");
+        return error_of([&] { Catalog::open(folder.path()); });
+    };
+    auto const a = folder / "a.safetensors";
+    auto const b = folder / "b.safetensors";
+    auto const index = folder / kIndex;
+    EXPECT_THAT(told(R"("w":"a.safetensors","x":"a.safetensors","w":"b.safetensors")"),
+                IsError(Errc::input, index + " gives w to both " + a + " and " + b));
+    EXPECT_THAT(told(R"("x":"a.safetensors","w":"a.safetensors","\u0077":"a.safetensors")"),
+                IsError(Errc::input, index + " gives w to " + a + " twice"));
+    EXPECT_THAT(told(R"("x":"a.safetensors","x":"b.safetensors","w":"b.safetensors")"),
+                IsError(Errc::input, index + " gives x to " + b + ", which does not hold it"));
+}
+
 TEST(Catalog, ACheckpointWithoutTensorsIsAnError) {
     ScratchFolder const folder;
     folder.write("model.safetensors", safetensors_bytes("{}", 0));

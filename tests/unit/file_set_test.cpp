@@ -160,7 +160,10 @@ TEST(FileSet, ComesBackFromItsBinaryForm) {
     EXPECT_EQ(back.index_path, files.index_path);
     EXPECT_EQ(back.listed, files.listed);
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-        EXPECT_THAT(error_of([&] { decode_file_set(std::span(bytes).first(size)); }), IsError(Errc::peer, "ends early"))
+        EXPECT_THAT(error_of([&] {
+                        decode_file_set({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)});
+                    }),
+                    IsError(Errc::peer, "ends early"))
             << size;
     }
 }

@@ -1,20 +1,25 @@
 #include <gmock/gmock.h>
 
-#include "catalog/file_set.hpp"
+#include "catalog/weight_map.hpp"
 #include "support/error_of.hpp"
 
 namespace shardwise::test {
 namespace {
 
 using testing::ElementsAre;
-using testing::Pair;
 
 TEST(Index, GroupsTensorsByFileInNaturalOrder) {
-    auto const files = parse_index(
-        R"({"metadata":{"total_size":7},"weight_map":{"x":"m-10.safetensors",)"
-        R"("z":"m-2.safetensors","y":"m-10.safetensors"}})");
-    EXPECT_THAT(
-        files, ElementsAre(Pair("m-2.safetensors", ElementsAre("z")), Pair("m-10.safetensors", ElementsAre("x", "y"))));
+    auto const index =
+        parse_index(R"({"metadata":{"total_size":7,"more":[{"weight_map":{"q":"m-1.safetensors"}}]},"weight_map":)"
+                    R"({"x":"m-10.safetensors","z":"m-2.safetensors","y" :"m-10.safetensors" , )"
+                    R"("w":"m\u002d2.safetensors"},"last":null})");
+    EXPECT_THAT(index.files, ElementsAre("m-2.safetensors", "m-10.safetensors"));
+    EXPECT_THAT(index.tensors, ElementsAre(ElementsAre("z", "w"), ElementsAre("x", "y")));
+}
+
+TEST(Index, NamesMayHaveEscapes) {
+    auto const index = parse_index(R"({"weight\u005fmap":{"\u0077":"a","x\\":"a","\"y\"":"a","\u00e9":"a","z":"a"}})");
+    EXPECT_THAT(index.tensors, ElementsAre(ElementsAre("w", "x\\", "\"y\"", "\u00e9", "z")));
 }
 
 TEST(Index, MalformedOnesAreRefused) {
@@ -31,9 +36,13 @@ TEST(Index, MalformedOnesAreRefused) {
              {R"({"weight_map":{}})", "weight_map is empty"},
              {R"({"weight_map":{"w":1}})", "weight_map: 'w' has no file name"},
              {R"({"weight_map":{"w":null}})", "weight_map: 'w' has no file name"},
-             {R"({"weight_map":{"w":"a.safetensors","w":"b.safetensors"}})", "weight_map names the tensor w twice"},
-             {R"({"weight_map":{"w":"a.safetensors","\u0077":"a.safetensors"}})",
-              "weight_map names the tensor w twice"},
+             {R"({"weight_map":{"w":"a.safetensors"})", "not a JSON object"},
+             {R"({"weight_map":{"w":"a.safetensors")", "not a JSON object"},
+             {R"({"weight_map":{"w":"a.safetensors",}})", "not a JSON object"},
+             {R"({"weight_map":{"w" "a.safetensors"}})", "not a JSON object"},
+             {R"({"weight_map":{"w\x":"a.safetensors"}})", "not a JSON object"},
+             {R"({"weight_map":{"w":"a.safetensors"}} {})", "not a JSON object: something follows it"},
+             {R"({"weight_map":{"w":"a"},"weight_map":{"v":"a"}})", "'weight_map' is given twice"},
          }) {
         EXPECT_THAT(error_of([&, text = json] { parse_index(text); }), IsError(Errc::input, message)) << json;
     }

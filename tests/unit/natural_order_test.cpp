@@ -5,7 +5,11 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include "util/kind_order.hpp"
+#include "util/number_groups.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -73,7 +77,62 @@ void expect_strict_total_order(Less less) {
 TEST(NaturalOrder, NamesHaveAStrictTotalOrder) { expect_strict_total_order(natural_name_less); }
 TEST(NaturalOrder, FilesHaveAStrictTotalOrder) { expect_strict_total_order(natural_file_less); }
 
+std::vector<std::string> sorted_at_once(std::vector<std::string> const& names) {
+    std::vector<std::string> sorted;
+    for (auto const index : natural_order(std::vector<std::string_view>(names.begin(), names.end()))) {
+        sorted.push_back(names[index]);
+    }
+    return sorted;
+}
+
+/// Names as models have them: few kinds, and numbers that tell those of a kind apart.
+std::vector<std::string> model_names(std::mt19937& random) {
+    std::vector<std::string> names = {"w", "a", "a.b", "a.b.c", "a.x9", "a.x10", "a.7", "3", "3.b", "lm_head.weight"};
+    for (int layer = 0; layer < 112; ++layer) {
+        for (auto const* const part : {"norm", "norm.weight", "x2.w", "x10.w", "mlp.w1", "mlp.gate.w", "0", "mlp"}) {
+            names.push_back(fmt::format("model.layers.{}.{}", layer, part));
+        }
+        for (int expert = 0; expert < 101; ++expert) {
+            names.push_back(fmt::format("model.layers.{}.mlp.experts.{}.w1", layer, expert));
+            names.push_back(fmt::format("model.layers.{}.mlp.experts.{}", layer, expert));
+        }
+    }
+    std::ranges::shuffle(names, random);
+    return names;
+}
+
 /// Sorting many at once goes by keys; one by one is what the other tests are about.
+TEST(NaturalOrder, ManyNamesOfFewKindsComeInTheOrderOfOneByOne) {
+    std::mt19937 random(5);
+    auto names = model_names(random);
+    auto const groups = NumberGroups::of(std::vector<std::string_view>(names.begin(), names.end()));
+    ASSERT_TRUE(groups);
+    ASSERT_TRUE(KindOrder::of(groups->specimens())) << "else keys are not what is looked at here";
+    auto const sorted = sorted_at_once(names);
+    std::ranges::sort(names, natural_name_less);
+    EXPECT_EQ(sorted, names);
+}
+
+TEST(NaturalOrder, NamesThatCountAsTheSameHaveNoKeys) {
+    auto const has_keys = [](std::vector<std::string_view> const& names) {
+        auto const groups = NumberGroups::of(names);
+        auto const kinds = groups ? KindOrder::of(groups->specimens()) : std::nullopt;
+        bool is_whole = kinds.has_value();
+        for (std::size_t i = 0; is_whole && i < names.size(); ++i) {
+            is_whole = kinds->key(groups->group(i), groups->digits(i)).has_value();
+        }
+        return is_whole;
+    };
+    EXPECT_TRUE(has_keys({"a.0.w1", "a.10.w1", "b.1.w01"}));
+    EXPECT_FALSE(has_keys({"a.1.w1", "a.1.w01"}));
+    EXPECT_FALSE(has_keys({"a.1", "a.01"}));
+    EXPECT_FALSE(has_keys({"a", "a."}));
+    EXPECT_FALSE(has_keys({"a.123456789.12"})) << "more digits than specimens have";
+    EXPECT_TRUE(has_keys({"1.2.3.4.5.6.7.8.9.0"}));
+    EXPECT_FALSE(has_keys({"1.2.3.4.5.6.7.8.9.0", "99999.1", "1.99999.1", "1.2.99999", "1.2.3.99999"})) << "65 bits";
+}
+
+/// Every kind of name that there may be; some of these count as the same.
 TEST(NaturalOrder, ManyNamesComeInTheOrderOfOneByOne) {
     std::mt19937 random(3);
     std::vector<std::string> names = {"",
@@ -88,9 +147,7 @@ TEST(NaturalOrder, ManyNamesComeInTheOrderOfOneByOne) {
                                       "layers.99999999999999999999.w",
                                       "layers.100000000000000000000.w"};
     for (int i = 0; i < 20000; ++i) { names.push_back(random_name(random) + random_name(random)); }
-    std::vector<std::string_view> const views(names.begin(), names.end());
-    std::vector<std::string> sorted;
-    for (auto const index : natural_order(views)) { sorted.push_back(names[index]); }
+    auto const sorted = sorted_at_once(names);
     std::sort(names.begin(), names.end(), natural_name_less);
     EXPECT_EQ(sorted, names);
 }

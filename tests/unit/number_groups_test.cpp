@@ -1,6 +1,7 @@
 // Names that differ in their numbers only go through the rules together: they must become what they become alone.
-#include "mapping/number_groups.hpp"
+#include "util/number_groups.hpp"
 
+#include <map>
 #include <regex>
 
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 
 #include "mapping/architecture_library.hpp"
 #include "mapping/embedded_configs.hpp"
+#include "mapping/mapped_names.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -44,15 +46,32 @@ TEST(Patterns, TellWhetherTheyMayLookAtWhatANumberIs) {
 }
 
 TEST(NumberGroups, AreNamesThatDifferInDigitsOfNumbersOnly) {
-    std::vector<std::string> const names = {"a.1.w1", "a.2.w1", "a.10.w1", "a.1.w2", "1.2", "x.3y.4"};
+    std::vector<std::string_view> const names = {"a.1.w1", "a.2.w1", "a.10.w1", "a.1.w2", "1.2", "x.3y.4"};
     auto const groups = NumberGroups::of(names);
     ASSERT_TRUE(groups);
     EXPECT_EQ(groups->group(0), groups->group(1));
     EXPECT_EQ(groups->specimens().size(), 10U);
-    EXPECT_EQ(groups->digits(2), "10");
-    EXPECT_EQ(groups->digits(4), "12");
-    EXPECT_EQ(groups->digits(5), "4");
-    EXPECT_FALSE(NumberGroups::of(std::vector<std::string>{"a.12345.b.67890.1"}));
+    EXPECT_EQ(std::string_view(groups->digits(2)), "10");
+    EXPECT_EQ(std::string_view(groups->digits(4)), "12");
+    EXPECT_EQ(std::string_view(groups->digits(5)), "4");
+    EXPECT_FALSE(NumberGroups::of(std::vector<std::string_view>{"a.12345.b.67890.1"}));
+}
+
+// Enough names for several parts; each part meets the groups in another order.
+TEST(NumberGroups, AreTheSameWhateverTheThreads) {
+    std::vector<std::string> texts;
+    for (int i = 0; i < 40000; ++i) { texts.push_back(fmt::format("l.{}.{}{}", i % 61, "abcde"[i / 8000], i % 7)); }
+    std::vector<std::string_view> const names(texts.begin(), texts.end());
+    auto const groups = NumberGroups::of(names);
+    ASSERT_TRUE(groups);
+    std::map<std::string, std::uint32_t> first;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        auto const masked = fmt::format("{} {}", i % 61 < 10, texts[i].substr(texts[i].rfind('.')));
+        auto const group = first.emplace(masked, static_cast<std::uint32_t>(first.size())).first->second;
+        ASSERT_EQ(groups->group(i), group) << texts[i];
+        ASSERT_EQ(std::string_view(groups->digits(i)), std::to_string(i % 61));
+    }
+    EXPECT_EQ(groups->specimens().size(), 2 * first.size());
 }
 
 TEST(NumberGroups, FindDigitsWhereverTheyWentTo) {
@@ -88,13 +107,14 @@ std::vector<std::string> likely_names(std::vector<Transform> const& transforms) 
     return names;
 }
 
-std::vector<std::string> told(std::vector<MappedName> const& mapped) {
+std::vector<std::string> told(MappedNames const& mapped) {
     std::vector<std::string> texts;
-    for (auto const& [name, hit] : mapped) {
-        texts.push_back(name);
+    for (auto const& [name, hit] : mapped.list) {
+        texts.emplace_back(name);
         if (!hit) { continue; }
-        texts.back() += fmt::format(" by {} {} '{}' '{}' '{}' {}", hit->transform, hit->source, hit->prefix,
-                                    hit->suffix, hit->star, fmt::join(hit->groups, ","));
+        auto const& place = mapped.places[hit->place];
+        texts.back() += fmt::format(" by {} {} '{}' '{}' '{}' {}", place.transform, hit->source, place.prefix,
+                                    place.suffix, hit->star, fmt::join(place.groups, ","));
     }
     return texts;
 }
@@ -107,7 +127,8 @@ TEST(NumberGroups, NamesBecomeWhatTheyBecomeAloneByTheRulesOfEveryArchitecture) 
         if (!description) { continue; }
         auto data = parse_description(*description);
         auto const names = likely_names(data.transforms);
-        auto const together = told(map_names(data.transforms, names, data.base));
+        std::vector<std::string_view> const views(names.begin(), names.end());
+        auto const together = told(map_names(data.transforms, views, data.base));
         grouped += std::ranges::all_of(data.transforms, [](Transform const& transform) {
             return transform.kind != Transform::Kind::offset_rename && transform.pattern.treats_numbers_alike();
         });
@@ -117,7 +138,7 @@ TEST(NumberGroups, NamesBecomeWhatTheyBecomeAloneByTheRulesOfEveryArchitecture) 
                                    .targets = {"x"},
                                    .operations = {},
                                    .scope = {}});
-        EXPECT_EQ(together, told(map_names(data.transforms, names, data.base))) << config.name;
+        EXPECT_EQ(together, told(map_names(data.transforms, views, data.base))) << config.name;
         for (std::size_t i = 0; i < names.size(); ++i) { changed += together[i] == names[i] ? 0 : 1; }
     }
     EXPECT_GT(grouped, 100U);

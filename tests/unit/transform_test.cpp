@@ -1,12 +1,11 @@
 // How a list of rules turns names of stored tensors into names of parameters. The inputs and results are the
 // reference's.
-#include "mapping/transform.hpp"
-
 #include <gmock/gmock.h>
 
 #include <shardwise/error.hpp>
 
 #include "mapping/architecture_data.hpp"
+#include "mapping/mapped_names.hpp"
 
 namespace shardwise::test {
 namespace {
@@ -22,12 +21,11 @@ std::vector<Transform> rules(std::string const& transforms) {
     return std::move(data.transforms);
 }
 
-std::vector<std::string> renamed(std::string const& transforms, std::vector<std::string> names,
+std::vector<std::string> renamed(std::string const& transforms, std::vector<std::string> const& names,
                                  std::string_view base = "model") {
     std::vector<std::string> result;
-    for (auto& mapped : map_names(rules(transforms), std::move(names), base)) {
-        result.push_back(std::move(mapped.name));
-    }
+    auto const mapped = map_names(rules(transforms), {names.begin(), names.end()}, base);
+    for (auto const& own : mapped.list) { result.emplace_back(own.name); }
     return result;
 }
 
@@ -205,36 +203,37 @@ constexpr char const* kMixtral = R"j(
 
 TEST(Converters, SeeNamesAfterEveryRenameAndKeepTheRestOfTheName) {
     auto const mapped = map_names(rules(kMixtral), {"model.layers.4.block_sparse_moe.experts.11.w3.weight"}, "model");
-    ASSERT_TRUE(mapped.front().converter);
-    auto const& hit = *mapped.front().converter;
-    EXPECT_EQ(hit.transform, 1U);
+    ASSERT_TRUE(mapped.list.front().converter);
+    auto const& hit = *mapped.list.front().converter;
+    auto const& place = mapped.places[hit.place];
+    EXPECT_EQ(place.transform, 1U);
     EXPECT_EQ(hit.source, 1U);
     EXPECT_EQ(hit.star, "11");
-    EXPECT_EQ(output_name(hit, ".experts.gate_up_proj"), "model.layers.4.mlp.experts.gate_up_proj");
+    EXPECT_EQ(output_name(place, ".experts.gate_up_proj"), "model.layers.4.mlp.experts.gate_up_proj");
 }
 
 TEST(Converters, RenamesBehindThemInTheListStillComeFirst) {
     auto const mapped = map_names(
         rules(R"j({"convert": "new", "to": "x", "ops": [{"op": "Transpose"}]}, {"rename": "old", "to": "new"})j"),
         {"old"}, "");
-    ASSERT_TRUE(mapped.front().converter);
-    EXPECT_EQ(mapped.front().name, "new");
+    ASSERT_TRUE(mapped.list.front().converter);
+    EXPECT_EQ(output_name(mapped.places.front(), "x"), "x");
 }
 
 TEST(Converters, TheFirstThatMatchesTakesTheName) {
     auto const mapped = map_names(rules(R"j({"convert": "qkv", "to": "a", "ops": [{"op": "Transpose"}]},
                                            {"convert": "attn.qkv", "to": "b", "ops": [{"op": "Transpose"}]})j"),
                                   {"attn.qkv"}, "");
-    EXPECT_EQ(mapped.front().converter->transform, 0U);
+    EXPECT_EQ(mapped.places.front().transform, 0U);
 }
 
 TEST(Converters, OutputNamesHaveTheScopeAndTheGroup) {
     auto const mapped = map_names(rules(R"j({"convert": "^h\\.(\\d+)\\.qkv", "to": ["l.\\1.q", "l.\\1.k"], )j"
                                         R"j("ops": [{"op": "Chunk"}], "scope": "text"})j"),
                                   {"model.text.h.7.qkv.weight", "h.7.qkv.weight"}, "model");
-    ASSERT_TRUE(mapped[0].converter);
-    EXPECT_EQ(output_name(*mapped[0].converter, "l.\\1.k"), "model.text.l.7.k.weight");
-    EXPECT_FALSE(mapped[1].converter);
+    ASSERT_TRUE(mapped.list[0].converter);
+    EXPECT_EQ(output_name(mapped.places.front(), "l.\\1.k"), "model.text.l.7.k.weight");
+    EXPECT_FALSE(mapped.list[1].converter);
 }
 
 TEST(Converters, SharedExpertsAreNotExperts) {
@@ -242,19 +241,23 @@ TEST(Converters, SharedExpertsAreNotExperts) {
         rules(R"j({"convert": "mlp.experts.*.down_proj.weight", "to": "mlp.experts.down_proj", )j"
               R"j("ops": [{"op": "MergeModulelist"}]})j"),
         {"model.layers.0.mlp.shared_expert.down_proj.weight", "model.layers.0.mlp.down_proj.weight"}, "model");
-    EXPECT_FALSE(mapped[0].converter);
-    EXPECT_FALSE(mapped[1].converter);
+    EXPECT_FALSE(mapped.list[0].converter);
+    EXPECT_FALSE(mapped.list[1].converter);
 }
 
 /// Names after mapping where the model's own names are known.
-std::vector<std::string> known(std::string const& transforms, std::vector<std::string> names, NameSet const& model,
-                               std::string_view base = "model") {
+std::vector<std::string> known(std::string const& transforms, std::vector<std::string> const& names,
+                               NameSet const& model, std::string_view base = "model") {
     std::vector<std::string> result;
     auto const list = rules(transforms);
-    for (auto& mapped : map_names(list, std::move(names), base, model)) {
-        result.push_back(mapped.converter
-                             ? output_name(*mapped.converter, list[mapped.converter->transform].targets.front())
-                             : std::move(mapped.name));
+    auto const mapped = map_names(list, {names.begin(), names.end()}, base, model);
+    for (auto const& [name, hit] : mapped.list) {
+        if (hit) {
+            auto const& place = mapped.places[hit->place];
+            result.push_back(output_name(place, list[place.transform].targets.front()));
+        } else {
+            result.emplace_back(name);
+        }
     }
     return result;
 }

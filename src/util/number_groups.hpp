@@ -16,7 +16,24 @@
 namespace shardwise {
 
 /// The digits of a name's numbers (segments between dots that are all digits), one after the other.
-using NameDigits = std::string;
+class NameDigits {
+   public:
+    static constexpr std::size_t kMost = 10;  ///< that specimens can tell apart
+
+    /// False if there is no room for them.
+    bool append(std::string_view digits) noexcept {
+        if (digits.size() > kMost - size_) { return false; }
+        digits.copy(digits_.data() + size_, digits.size());
+        size_ += static_cast<std::uint8_t>(digits.size());
+        return true;
+    }
+
+    operator std::string_view() const noexcept { return {digits_.data(), size_}; }
+
+   private:
+    std::array<char, kMost> digits_ = {};
+    std::uint8_t size_ = 0;
+};
 
 /// A text into which digits of a name are put.
 class DigitTemplate {
@@ -26,6 +43,9 @@ class DigitTemplate {
     static std::optional<DigitTemplate> from(std::array<std::string_view, 2> texts);
 
     std::string with(std::string_view digits) const;
+
+    /// Whether the digits of two names make the same text.
+    bool is_same_with(std::string_view a, std::string_view b) const noexcept;
 
    private:
     struct Hole {
@@ -44,16 +64,18 @@ bool differ_in_numbers_only(std::string_view a, std::string_view b);
 class NumberGroups {
    public:
     /// None if a name has more digits in its numbers than specimens can tell apart.
-    static std::optional<NumberGroups> of(std::span<std::string const> names);
+    static std::optional<NumberGroups> of(std::span<std::string_view const> names);
 
     /// Two a group, side by side.
     std::vector<std::string> const& specimens() const noexcept { return specimens_; }
 
     /// By name.
     std::uint32_t group(std::size_t name) const noexcept { return groups_[name]; }
-    std::string_view digits(std::size_t name) const noexcept { return digits_[name]; }
+    NameDigits digits(std::size_t name) const noexcept { return digits_[name]; }
 
    private:
+    struct Part;
+
     std::vector<std::string> specimens_;
     std::vector<std::uint32_t> groups_;
     std::vector<NameDigits> digits_;
