@@ -1,7 +1,7 @@
 #include "plan/demand.hpp"
 
 #include <algorithm>
-#include <set>
+#include <utility>
 
 #include "plan/read_order.hpp"
 #include "util/digits.hpp"
@@ -57,10 +57,16 @@ void Demand::sort_by_place(Catalog const& catalog, std::uint32_t files_at_once) 
     }
     auto read_in = read_order(places, files_at_once);
     permute(uses_, std::move(read_in.order));
-    for (std::size_t at = 0; auto const end : read_in.round_ends) {
-        std::set<std::uint32_t> wanting;
-        for (; at < end; ++at) { wanting.insert(uses_[at].tensors.begin(), uses_[at].tensors.end()); }
-        by_turns_ = std::max(by_turns_, wanting.size());
+    std::vector<std::size_t> last_round(parameters_.size(), 0);  // that wanted a parameter; they count from 1
+    for (std::size_t at = 0, round = 1; auto const end : read_in.round_ends) {
+        std::size_t wanting = 0;
+        for (; at < end; ++at) {
+            for (auto const tensor : uses_[at].tensors) {
+                wanting += std::exchange(last_round[tensor], round) == round ? 0 : 1;
+            }
+        }
+        by_turns_ = std::max(by_turns_, wanting);
+        ++round;
     }
 }
 

@@ -32,6 +32,9 @@ class Demand {
     std::span<Parameter const> parameters() const noexcept { return parameters_; }
     std::span<SourceUse const> uses() const noexcept { return uses_; }
 
+    /// The stages that need any of a stored tensor.
+    Stages stages(SourceUse const& use) const { return stages_of(use, parameters_, mesh_); }
+
     /// The priority class of a parameter.
     std::uint32_t priority(std::size_t tensor) const noexcept { return priorities_[tensor]; }
 

@@ -208,13 +208,14 @@ std::vector<Strategy> choose_strategies(Plan& plan, Catalog const& catalog, Dema
     auto const stage_ranks = plan.mesh.world() / plan.mesh.pp;
     for (auto const& use : demand.uses()) {
         auto const& stored = catalog.tensors()[use.source];
-        strategies.push_back(choose_strategy(use,
-                                             {.choice = options.strategy,
-                                              .ranks = static_cast<std::int64_t>(use.stages.size()) * stage_ranks,
-                                              .is_cached = plan.facts[stored.file].is_cached(),
-                                              .cuts_units = cuts_units(use, stored),
-                                              .device = plan.device},
-                                             options.profile));
+        strategies.push_back(
+            choose_strategy(use,
+                            {.choice = options.strategy,
+                             .ranks = static_cast<std::int64_t>(demand.stages(use).size()) * stage_ranks,
+                             .is_cached = plan.facts[stored.file].is_cached(),
+                             .cuts_units = cuts_units(use, stored),
+                             .device = plan.device},
+                            options.profile));
         count_strategy(plan.strategy_bytes, strategies.back(), use.needed.size());
     }
     return strategies;
@@ -228,9 +229,9 @@ std::vector<bool> choose_broadcasts(Plan const& plan, Demand const& demand, std:
     std::vector<bool> broadcasts;
     for (std::size_t i = 0; i < strategies.size(); ++i) {
         auto const& use = demand.uses()[i];
-        bool const is_for_all = static_cast<std::int64_t>(use.stages.size()) == plan.mesh.pp;
         bool const pays = is_nothing_cut || use.needed.size() >= kLeastBroadcast;
-        broadcasts.push_back(strategies[i] == Strategy::shared && is_for_all && pays);
+        broadcasts.push_back(strategies[i] == Strategy::shared && pays &&
+                             static_cast<std::int64_t>(demand.stages(use).size()) == plan.mesh.pp);
     }
     return broadcasts;
 }
@@ -245,10 +246,11 @@ Reading choose_reading(Plan& plan, Catalog const& catalog, Demand const& demand,
         if (reading.strategies[i] == Strategy::direct) { continue; }
         auto const& use = demand.uses()[i];
         auto const& stored = catalog.tensors()[use.source];
+        auto const stages = demand.stages(use);
         // Stripes are as long in every group, or outboxes would take more memory where fewer ranks share a line.
-        auto const stripes = static_cast<std::int64_t>(use.stages.size()) * budget.stage_stripes;
+        auto const stripes = static_cast<std::int64_t>(stages.size()) * budget.stage_stripes;
         WaveLimits const limits = {.stripes = stripes, .stripe_bytes = budget.stripe_bytes};
-        builders.try_emplace({use.stages, broadcasts[i]}, limits).first->second.add(i, stored, use.needed);
+        builders.try_emplace({stages, broadcasts[i]}, limits).first->second.add(i, stored, use.needed);
     }
     for (auto& [key, builder] : builders) {
         reading.groups.push_back({key.first, builder.finish(), key.second, budget.stage_stripes, 0});

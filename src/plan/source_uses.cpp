@@ -68,13 +68,7 @@ Stages stages_of(Placement const& placement, Mesh const& mesh) {
 
 /// What two lists of parameters need of the same stored tensor; those of @p later come later.
 void join(SourceUse& use, SourceUse const& later) {
-    bool const is_same = use.stages == later.stages;
-    use.is_whole_everywhere = use.is_whole_everywhere && later.is_whole_everywhere && is_same;
-    if (!is_same) {
-        Stages all;
-        std::ranges::set_union(use.stages, later.stages, std::back_inserter(all));
-        use.stages = std::move(all);
-    }
+    use.is_whole_everywhere = use.is_whole_everywhere && later.is_whole_everywhere;
     for (auto const tensor : later.tensors) {
         if (use.tensors.back() != tensor) { use.tensors.push_back(tensor); }
     }
@@ -85,6 +79,14 @@ void join(SourceUse& use, SourceUse const& later) {
     use.used_bytes += later.used_bytes;
     use.runs += later.runs;
     use.unit_bytes = std::max(use.unit_bytes, later.unit_bytes);
+}
+
+/// What different stages need, no stage needs alone.
+void note_different_stages(SourceUse& use, std::span<Parameter const> parameters, Mesh const& mesh) {
+    auto const first = stages_of(parameters[use.tensors.front()].placement, mesh);
+    use.is_whole_everywhere = use.is_whole_everywhere && std::ranges::all_of(use.tensors, [&](std::uint32_t tensor) {
+                                  return stages_of(parameters[tensor].placement, mesh) == first;
+                              });
 }
 
 /// Uses by stored tensor.
@@ -129,7 +131,6 @@ void SourceUses::join_in(SourceUse&& use) {
 
 void SourceUses::add(std::uint32_t tensor, Parameter const& parameter) {
     auto const view = evaluate(parameter.value);
-    auto const stages = stages_of(parameter.placement, mesh_);
     bool const is_uncut = is_whole(parameter.placement, mesh_);
     std::optional<Shape> last_box;  // experts are all alike
     double share = 0;
@@ -138,13 +139,13 @@ void SourceUses::add(std::uint32_t tensor, Parameter const& parameter) {
         auto const box = extents_of(region);
         if (last_box != box) { share = readers_share(parameter, mesh_, box); }
         last_box = box;
+        auto const unit = dtype == parameter.value.dtype ? 1 : unit_bytes(dtype);
         join_in({.source = region.source,
-                 .tensors = {tensor},
-                 .stages = stages,
-                 .needed = source_bytes(region, static_cast<std::uint64_t>(bits(dtype))),
+                 .unit_bytes = static_cast<std::uint32_t>(unit),
                  .is_whole_everywhere = is_uncut,
-                 .readers_share = share,
-                 .unit_bytes = dtype == parameter.value.dtype ? 1 : unit_bytes(dtype)});
+                 .tensors = {tensor},
+                 .needed = source_bytes(region, static_cast<std::uint64_t>(bits(dtype))),
+                 .readers_share = share});
     }
     add_estimates(tensor, parameter, view);
 }
@@ -186,8 +187,7 @@ std::vector<SourceUse> uses_of(std::span<Parameter const> parameters, std::size_
     auto const parts = parts_for_threads(parameters.size(), kLeastParameters);
     std::vector<SourceUses> uses(parts.size(), {stored_tensors, mesh, max_gap});
     for_each_in_parallel(parts.size(), parts.size(), [&](std::size_t part) {
-        // Long records are moved once; the first part takes in the others.
-        uses[part].reserve(part == 0 ? stored_tensors : stored_tensors / parts.size());
+        uses[part].reserve(stored_tensors);  // long records are moved once; memory that is not touched costs nothing
         for (auto tensor = parts[part].begin; tensor < parts[part].end; ++tensor) {
             try {
                 uses[part].add(static_cast<std::uint32_t>(tensor), parameters[tensor]);
@@ -196,7 +196,21 @@ std::vector<SourceUse> uses_of(std::span<Parameter const> parameters, std::size_
     });
     if (uses.empty()) { return {}; }
     for (std::size_t part = 1; part < parts.size(); ++part) { uses.front().add(uses[part].take()); }
-    return uses.front().take();
+    auto all = uses.front().take();
+    for (auto& use : all) {
+        if (use.tensors.size() > 1) { note_different_stages(use, parameters, mesh); }
+    }
+    return all;
+}
+
+Stages stages_of(SourceUse const& use, std::span<Parameter const> parameters, Mesh const& mesh) {
+    auto stages = stages_of(parameters[use.tensors.front()].placement, mesh);
+    for (auto const tensor : std::span(use.tensors.data(), use.tensors.size()).subspan(1)) {
+        Stages all;
+        std::ranges::set_union(stages, stages_of(parameters[tensor].placement, mesh), std::back_inserter(all));
+        stages = std::move(all);
+    }
+    return stages;
 }
 
 }  // namespace shardwise

@@ -18,19 +18,22 @@ namespace shardwise {
 /// Pipeline stages, ascending; nearly always one.
 using Stages = boost::container::small_vector<std::int64_t, 1>;
 
-/// One stored tensor that is wanted, and by which parameters.
+/// One stored tensor that is wanted, and by which parameters. There are 10^5 of them.
 struct SourceUse {
     std::uint32_t source = 0;
-    boost::container::small_vector<std::uint32_t, 2> tensors;  ///< plan order; nearly always one
-    Stages stages;                                             ///< that need it
-    ByteRange needed = {};            ///< bytes of the stored tensor that some rank needs, as one range
+    std::uint32_t unit_bytes = 1;     ///< that must stay together: elements that are cast come in one piece
     bool is_whole_everywhere = true;  ///< every rank of the stages needs all of it
-    double readers_share = 0;         ///< of the ranks of these stages: about how many need any of it
-    RangeEstimate direct = {};        ///< what one of them reads if it reads for itself
-    std::uint64_t used_bytes = 0;     ///< of that, without the gaps
-    std::uint64_t runs = 0;           ///< pieces that those are in
-    std::uint64_t unit_bytes = 1;     ///< that must stay together: elements that are cast come in one piece
+    boost::container::small_vector<std::uint32_t, 2> tensors;  ///< plan order; nearly always one
+    ByteRange needed = {};         ///< bytes of the stored tensor that some rank needs, as one range
+    double readers_share = 0;      ///< of the ranks of the stages: about how many need any of it
+    RangeEstimate direct = {};     ///< what one of them reads if it reads for itself
+    std::uint64_t used_bytes = 0;  ///< of that, without the gaps
+    std::uint64_t runs = 0;        ///< pieces that those are in
 };
+
+/// The stages that need any of it.
+/// @param parameters that @p use counts by.
+Stages stages_of(SourceUse const& use, std::span<Parameter const> parameters, Mesh const& mesh);
 
 /// The stored tensors that @p parameters are made of, in the order that these first name them. Tensor numbers are
 /// places in @p parameters.
