@@ -12,21 +12,28 @@
 namespace shardwise::test {
 namespace {
 
+enum class Experts { bf16, fp8_with_scales };
+
 /// Enough names, parameters and waves for several threads each: 64 layers of 100 experts in files of a layer.
-Catalog many_experts() {
+Catalog many_experts(Experts kind) {
     Catalog::Parts parts;
     parts.config_json = R"({"model_type": "qwen3_moe", "num_hidden_layers": 64, "num_experts": 100})";
-    auto const add = [&](std::string name, Shape const& shape) {
+    auto const add = [&](std::string name, Shape const& shape, DType dtype = DType::bf16) {
         auto& file = parts.files.back();
         TensorRecord tensor;
         tensor.name = std::move(name);
-        tensor.dtype = DType::bf16;
+        tensor.dtype = dtype;
         tensor.shape = shape;
         tensor.file = static_cast<std::uint32_t>(parts.files.size() - 1);
         tensor.begin = file.size_bytes;
-        tensor.size_bytes = static_cast<std::uint64_t>(shape.num_elements()) * 2;
+        tensor.size_bytes = static_cast<std::uint64_t>(shape.num_elements() * bits(dtype) / 8);
         file.size_bytes += tensor.size_bytes;
         parts.tensors.push_back(std::move(tensor));
+    };
+    auto const add_expert = [&](std::string const& name, Shape const& shape) {
+        if (kind == Experts::bf16) { return add(name, shape); }
+        add(name, shape, DType::f8_e4m3);
+        add(name + "_scale_inv", {shape[0] / 8, shape[1] / 8}, DType::f32);
     };
     for (int layer = 0; layer < 64; ++layer) {
         parts.files.push_back({fmt::format("layer-{}.safetensors", layer), 1001, 1001});
@@ -39,9 +46,9 @@ Catalog many_experts() {
         }
         for (int expert = 0; expert < 100; ++expert) {
             auto const experts = fmt::format("{}mlp.experts.{}.", start, expert);
-            add(experts + "down_proj.weight", {64, 32});
-            add(experts + "gate_proj.weight", {32, 64});
-            add(experts + "up_proj.weight", {32, 64});
+            add_expert(experts + "down_proj.weight", {64, 32});
+            add_expert(experts + "gate_proj.weight", {32, 64});
+            add_expert(experts + "up_proj.weight", {32, 64});
         }
         add(start + "mlp.gate.weight", {100, 64});
     }
@@ -58,13 +65,15 @@ std::string told(Plan const& plan) {
 
 TEST(PlanThreads, ThePlanIsTheOneThatASingleThreadMakes) {
     if (own_hardware_threads() == 1) { GTEST_SKIP() << "there is one hardware thread"; }
-    for (auto const strategy : {StrategyChoice::cooperative, StrategyChoice::direct}) {
-        auto const catalog = many_experts();
-        auto const together = plan_of(catalog, strategy);
-        EXPECT_TRUE(strategy == StrategyChoice::direct || together.waves.size() >= 128) << "too few to be shared out";
-        OneHardwareThread const bound;
-        EXPECT_TRUE(told(together) == told(plan_of(many_experts(), strategy)))
-            << "strategy " << static_cast<int>(strategy);
+    for (auto const kind : {Experts::bf16, Experts::fp8_with_scales}) {
+        for (auto const strategy : {StrategyChoice::cooperative, StrategyChoice::direct}) {
+            auto const together = plan_of(many_experts(kind), strategy);
+            EXPECT_TRUE(strategy == StrategyChoice::direct || together.waves.size() >= 128)
+                << "too few to be shared out";
+            OneHardwareThread const bound;
+            EXPECT_TRUE(told(together) == told(plan_of(many_experts(kind), strategy)))
+                << "experts " << static_cast<int>(kind) << ", strategy " << static_cast<int>(strategy);
+        }
     }
 }
 
