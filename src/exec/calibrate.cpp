@@ -73,6 +73,16 @@ class Calibration {
         return slowest;
     }
 
+    /// Seconds of the fastest of some passes: what a virtual machine's host or another program takes from one of them,
+    /// which is over in a moment, is no figure of the machine.
+    template <class Pass>
+    static double fastest(Pass pass) {
+        constexpr int kPasses = 3;
+        double seconds = pass();
+        for (int i = 1; i < kPasses; ++i) { seconds = std::min(seconds, pass()); }
+        return seconds;
+    }
+
     /// What @p make makes; all ranks fail together where one does.
     template <class Make>
     auto made(Make make) {
@@ -184,8 +194,7 @@ class Calibration {
             return timed([&] { copy(ranges, *reader, memory.bytes()); });
         };
         pass();  // fills the page cache
-        auto const seconds = pass();
-        profile.cached_bytes_per_second = bytes / seconds * node_share();
+        profile.cached_bytes_per_second = bytes / fastest(pass) * node_share();
     }
 
     /// With as many threads as a load of a large checkpoint has.
@@ -218,7 +227,6 @@ class Calibration {
         }
         auto const stripe = made([] { return HostMemory(kStripeBytes); });
         auto const instead_of_outbox = made([] { return HostMemory(kStripeBytes); });
-        auto const store = made([] { return HostMemory(kStripes * kStripeBytes); });
         std::memset(stripe.bytes().data(), 1, stripe.bytes().size());
         std::memset(instead_of_outbox.bytes().data(), 1, instead_of_outbox.bytes().size());
         auto const place = std::ranges::find(neighbours_, communicator_.rank()) - neighbours_.begin();
@@ -233,13 +241,16 @@ class Calibration {
             communicator_.wait(*communicator_.start_agreement(std::nullopt));
             if (transport) { transport->synchronize(); }
         };
-        auto const seconds = timed([&] {
-            for (std::size_t i = 0; i < kStripes; ++i) {
-                std::memcpy(seat_of(communicator_.rank()).data(), stripe.bytes().data(), kStripeBytes);
-                agree();
-                std::memcpy(store.bytes().subspan(i * kStripeBytes).data(), seat_of(next).data(), kStripeBytes);
-                agree();
-            }
+        auto const seconds = fastest([&] {
+            auto const store = made([] { return HostMemory(kStripes * kStripeBytes); });
+            return timed([&] {
+                for (std::size_t i = 0; i < kStripes; ++i) {
+                    std::memcpy(seat_of(communicator_.rank()).data(), stripe.bytes().data(), kStripeBytes);
+                    agree();
+                    std::memcpy(store.bytes().subspan(i * kStripeBytes).data(), seat_of(next).data(), kStripeBytes);
+                    agree();
+                }
+            });
         });
         auto const copying = std::max(seconds / 2, seconds - 2 * kStripes * profile.step_seconds);
         profile.exchange_bytes_per_second = static_cast<double>(kStripes * kStripeBytes * neighbours_.size()) / copying;
