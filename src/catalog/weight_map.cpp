@@ -33,8 +33,8 @@ void check_listed_name(std::string_view name) {
     if (!is_plain) { refuse(fmt::format("'{}' is not a plain file name", name)); }
 }
 
-/// A document and what texts with escapes are in plain; an index of many tensors is 10 MB of names, so whoever asks for
-/// names looks into it.
+/// A document, and its parser, whose memory has texts with escapes in plain. That of many tensors is 10 MB of names,
+/// which are not copied: they are views into this.
 struct Text {
     std::string json;
     ondemand::parser parser;
@@ -43,7 +43,8 @@ struct Text {
 /// The key of a member, in place unless it has escapes.
 std::string_view key_of(ondemand::field& member) {
     auto const* const begin = member.key().raw();
-    // The parser has seen the closing quote; one that is escaped has an escape before it.
+    // The parser has seen the closing quote, and has refused zeros and other control characters in texts; a quote that
+    // is not the closing one has an escape before it.
     std::string_view const in_place(begin, static_cast<std::size_t>(std::strchr(begin, '"') - begin));
     if (in_place.find('\\') == std::string_view::npos) { return in_place; }
     std::string_view key;

@@ -28,6 +28,8 @@ std::uint64_t room_bytes(FileRange const& range) noexcept {
 }
 
 void DirectReads::add(TensorRecord const& stored, std::span<CopyBlock const> needed) {
+    if (file_ != stored.file) { is_open_ = false; }
+    file_ = stored.file;
     absolute_.assign(needed.begin(), needed.end());
     ranges_.clear();
     std::uint64_t unit = 1;
@@ -70,19 +72,20 @@ DirectReads::Way DirectReads::way_for(std::uint32_t file) const {
     return {false, std::min(limits_.request_bytes, kCachedRequest)};
 }
 
-bool DirectReads::extend_last(std::uint32_t file, ByteRange range, Way way) {
-    if (reads.empty() || reads.back().is_scattered != way.is_scattered) { return false; }
+bool DirectReads::extend_last(ByteRange range, Way way) {
+    if (!is_open_ || reads.back().is_scattered != way.is_scattered) { return false; }
     auto& last = reads.back().range;
-    bool const follows = last.file == file && range.begin >= last.end() && range.begin <= last.end() + limits_.max_gap;
+    bool const follows = range.begin >= last.end() && range.begin <= last.end() + limits_.max_gap;
     if (!follows || range.end > align_down(last.begin, kSlotAlignment) + way.request_bytes) { return false; }
     last.size_bytes = range.end - last.begin;
     return true;
 }
 
 void DirectReads::add_range(std::uint32_t file, ByteRange range, Way way) {
-    if (!extend_last(file, range, way)) {
+    if (!extend_last(range, way)) {
         reads.push_back(
             {{file, range.begin, range.size()}, {static_cast<std::uint32_t>(blocks.size()), 0}, way.is_scattered});
+        is_open_ = true;
     }
     auto& read = reads.back();
     // Blocks are ordered by source; a block may begin far before the range and still reach into it.

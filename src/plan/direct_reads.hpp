@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,12 +28,12 @@ class DirectReads {
     ///        everything and then copy. Empty: nothing is read out of the page cache.
     explicit DirectReads(ReadLimits limits, std::span<FileFacts const> facts = {}) : limits_(limits), facts_(facts) {}
 
-    /// Adds what this rank needs of one stored tensor.
+    /// Adds what this rank needs of one stored tensor. No read goes on after a tensor of another file, be nothing of
+    /// that needed: so parts between files may be collected apart.
     /// @param blocks sources count from the tensor's first byte, ordered by it.
     void add(TensorRecord const& stored, std::span<CopyBlock const> blocks);
 
-    /// Adds what was collected of tensors that come later, the first of which lies in another file than the last here:
-    /// no read goes over into another file.
+    /// Adds what was collected of tensors that come later, the first of which lies in another file than the last here.
     void append(DirectReads later);
 
     std::vector<DirectRead> reads;
@@ -46,10 +47,12 @@ class DirectReads {
     };
     Way way_for(std::uint32_t file) const;
     void add_range(std::uint32_t file, ByteRange range, Way way);
-    bool extend_last(std::uint32_t file, ByteRange range, Way way);
+    bool extend_last(ByteRange range, Way way);
 
     ReadLimits limits_;
     std::span<FileFacts const> facts_;
+    std::optional<std::uint32_t> file_;  ///< of the last tensor
+    bool is_open_ = false;               ///< the last read is of that file, so it may go on
     std::vector<CopyBlock> absolute_;  ///< of the tensor that is added, sources counted from the file's first byte
     std::vector<ByteRange> ranges_;    ///< that it is read in
 };

@@ -48,6 +48,13 @@ TEST(Index, MalformedOnesAreRefused) {
     }
 }
 
+TEST(Index, ControlCharactersInNamesAreRefused) {
+    for (auto const c : {'\0', '\n', '\x1F'}) {
+        auto const json = R"({"weight_map":{"w)" + std::string(1, c) + R"(x":"a.safetensors"}})";
+        EXPECT_THAT(error_of([&] { parse_index(json); }), IsError(Errc::input, "not a JSON object")) << int{c};
+    }
+}
+
 // A downloaded index must not make a job read files elsewhere.
 TEST(Index, NamesThatLeaveTheFolderAreRefused) {
     for (auto const* name :
