@@ -86,17 +86,19 @@ bool DigitTemplate::is_same_with(std::string_view a, std::string_view b) const n
 /// Groups of a part of the names, numbered as they first come.
 struct NumberGroups::Part {
     std::vector<std::string> masked;  ///< by group
-    bool is_fit = true;
+    bool is_fit = true;               ///< no name has more digits than specimens
 
     void look_at(std::span<std::string_view const> names, std::span<std::uint32_t> groups,
                  std::span<NameDigits> digits) {
         NameMap<std::uint32_t> known;
         std::string name;
-        for (std::size_t i = 0; i < names.size() && is_fit; ++i) {
+        for (std::size_t i = 0; i < names.size(); ++i) {
             name = names[i];
             auto const taken = take_digits(name);
-            is_fit = taken.has_value();
-            if (!is_fit) { return; }
+            if (!taken) {
+                is_fit = false;
+                return;
+            }
             digits[i] = *taken;
             auto const [at, is_new] = known.try_emplace(name, static_cast<std::uint32_t>(known.size()));
             groups[i] = at->second;
