@@ -140,12 +140,15 @@ void follow_index(FileSet const& files, std::vector<FileHeader>& headers, std::v
     std::once_flag is_filled;
     auto const anywhere = [&](std::string_view name) {
         std::call_once(is_filled, [&] {
-            for (auto const& names : files.listed) { all.insert(names.begin(), names.end()); }
+            for (auto const& listed : files.listed) { all.insert(listed.begin(), listed.end()); }
         });
         return all.contains(name);
     };
+    constexpr std::size_t kLeastNames = 8192;
+    std::size_t names = 0;
+    for (auto const& listed : files.listed) { names += listed.size(); }
     std::vector<Unlisted> unlisted(headers.size());
-    for_each_in_parallel(headers.size(), own_hardware_threads(), [&](std::size_t file) {
+    for_each_in_parallel(headers.size(), parts_for_threads(names, kLeastNames).size(), [&](std::size_t file) {
         HashedNames const listed(files.listed[file].begin(), files.listed[file].end());
         unlisted[file] = keep_listed(headers[file], listed, anywhere);
         check_all_listed_are_held(files, file, headers[file]);

@@ -15,7 +15,7 @@ std::string_view layer_of(std::string_view name) {
     for (std::size_t begin = 0; begin < name.size();) {
         auto const end = std::min(name.find('.', begin), name.size());
         auto const segment = name.substr(begin, end - begin);
-        if (!segment.empty() && std::ranges::all_of(segment, is_digit)) { return name.substr(0, end); }
+        if (is_number(segment)) { return name.substr(0, end); }
         begin = end + 1;
     }
     return {};

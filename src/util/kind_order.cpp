@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::uint32_t kKeyBits = 64;
 
-bool is_number(std::string_view segment) noexcept {
-    return !segment.empty() && std::ranges::all_of(segment, is_digit);
-}
-
 struct SegmentLess {
     bool operator()(std::string_view a, std::string_view b) const noexcept { return compare_segments(a, b) < 0; }
 };
