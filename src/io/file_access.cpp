@@ -8,58 +8,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <shardwise/error.hpp>
 
+#include "io/file_system.hpp"
 #include "util/checked.hpp"
 #include "util/file.hpp"
 
 namespace shardwise {
 namespace {
-
-struct FileSystem {
-    std::uint32_t magic;
-    char const* name;
-    bool is_network = false;
-};
-
-constexpr std::uint32_t kLustre = 0x0BD00BD0;
-constexpr std::uint32_t kXfs = 0x58465342;
-constexpr std::uint32_t kFuse = 0x65735546;
-constexpr std::uint32_t kCeph = 0x00C36400;
-constexpr std::uint32_t kGpfs = 0x47504653;
-constexpr std::uint32_t kBeegfs = 0x19830326;
-constexpr std::uint32_t kZfs = 0x2FC12FC1;
-
-constexpr std::array<FileSystem, 14> kFileSystems = {{
-    {EXT4_SUPER_MAGIC, "ext4"},
-    {kXfs, "xfs"},
-    {BTRFS_SUPER_MAGIC, "btrfs"},
-    {TMPFS_MAGIC, "tmpfs"},
-    {RAMFS_MAGIC, "ramfs"},
-    {OVERLAYFS_SUPER_MAGIC, "overlay"},
-    {NFS_SUPER_MAGIC, "nfs", true},
-    {V9FS_MAGIC, "9p"},
-    {kFuse, "fuse"},
-    {kLustre, "lustre", true},
-    {kCeph, "ceph", true},
-    {kGpfs, "gpfs", true},
-    {kBeegfs, "beegfs", true},
-    {kZfs, "zfs"},
-}};
-
-void set_file_system(FileFacts& facts, std::uint32_t magic) {
-    auto const known = std::ranges::find(kFileSystems, magic, &FileSystem::magic);
-    bool const is_known = known != kFileSystems.end();
-    facts.file_system = is_known ? known->name : fmt::format("type {:#x}", magic);
-    facts.is_network = is_known && known->is_network;
-}
 
 /// Places to look at: all of a small file, else pieces spread evenly, because looking costs time for every page.
 struct Samples {
@@ -143,12 +104,11 @@ std::uint64_t memory_alignment_of(int fd) {
 
 FileFacts probe_file(FileRecord const& file) {
     Fd const fd = open_for_read(file.path);
-    struct statfs system = {};
-    if (::fstatfs(fd.get(), &system) != 0) { throw_errno(errno, fmt::format("statfs {}", file.path)); }
-    auto const magic = static_cast<std::uint32_t>(system.f_type);
+    auto const system = file_system_of(fd.get(), file.path);
     FileFacts facts;
-    set_file_system(facts, magic);
-    facts.is_memory = magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
+    facts.file_system = system.name;
+    facts.is_network = system.is_network;
+    facts.is_memory = system.is_memory;
     auto const page_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     facts.cached_fraction = cachestat_fraction(fd.get(), file.size_bytes, page_bytes);
     if (facts.cached_fraction < 0) { facts.cached_fraction = nowait_fraction(fd.get(), file.size_bytes); }

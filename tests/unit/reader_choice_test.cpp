@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "io/file_system.hpp"
 #include "io/reader_set.hpp"
 #include "support/blocked_call.hpp"
 #include "support/emulated_accelerator.hpp"
@@ -172,6 +174,27 @@ TEST(ProbeFile, FilesInMemoryAreToldFromThoseOnDisk) {
     EXPECT_TRUE(facts.is_memory);
     EXPECT_FALSE(facts.allows_direct) << "there is no cache to bypass";
     EXPECT_TRUE(facts.is_cached());
+}
+
+TEST(ProbeFile, FilesOfAProgramInUserSpaceAreOfANetworkUnlessKnownNotToBe) {
+    constexpr std::string_view kMounts =
+        "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+        "36 22 0:39 / /models ro,nosuid master:1 shared:2 - fuse.juicefs JuiceFS:models ro,user_id=0\n"
+        "37 22 0:3 / /image ro - fuse.squashfuse_ll squashfuse_ll ro\n"
+        "cut short\n"
+        "38 22 0:393 /a\\040-\\040b /c rw - fuse store rw";
+    EXPECT_EQ(mounted_type(kMounts, makedev(254, 0)), "ext4");
+    EXPECT_EQ(mounted_type(kMounts, makedev(0, 39)), "fuse.juicefs");
+    EXPECT_EQ(mounted_type(kMounts, makedev(0, 3)), "fuse.squashfuse_ll");
+    EXPECT_EQ(mounted_type(kMounts, makedev(0, 393)), "fuse");
+    EXPECT_EQ(mounted_type(kMounts, makedev(0, 9)), "");
+    for (auto const* type : {"fuse", "fuse.juicefs", "fuse.sshfs"}) {
+        EXPECT_TRUE(fuse_file_system(type).is_network) << type;
+        EXPECT_EQ(fuse_file_system(type).name, type);
+    }
+    for (auto const* type : {"fuseblk", "fuse.squashfuse_ll", "fuse.fuse-overlayfs"}) {
+        EXPECT_FALSE(fuse_file_system(type).is_network) << type;
+    }
 }
 
 TEST(ProbeFile, SaysHowMuchOfAFileIsCached) {
