@@ -1,7 +1,6 @@
 // What this machine does in a second, measured with the readers, windows and messages that loads use.
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "exec/lane_policy.hpp"
 #include "exec/lanes.hpp"
 #include "io/reader_set.hpp"
+#include "plan/staging_budget.hpp"
 #include "util/checked.hpp"
 #include "util/units.hpp"
 #include "util/wire.hpp"
@@ -29,7 +29,9 @@ constexpr std::uint64_t kShortRequest = 64ULL << 10U;
 constexpr std::uint64_t kSampleBytes = 1ULL << 30U;  ///< of all ranks together
 constexpr std::uint64_t kShortSampleBytes = 64ULL << 20U;
 constexpr std::uint64_t kStripeBytes = 4ULL << 20U;
-constexpr std::size_t kStripes = 32;
+constexpr std::uint64_t kLineBytes = 16ULL << 20U;        ///< of a wave on a node, at most
+constexpr std::uint64_t kExchangedBytes = 128ULL << 20U;  ///< by each rank
+constexpr std::size_t kMessages = 32;
 constexpr std::size_t kAgreements = 100;
 
 class Calibration {
@@ -217,24 +219,30 @@ class Calibration {
         }
     }
 
-    /// As in a wave: everybody copies a stripe out, all agree, everybody copies as much in.
+    /// As in waves: everybody copies a stripe out, all agree, everybody copies as much in. Stripes and outboxes take
+    /// turns as those of a load do: what was written lies in memory, not in a cache, when it is read.
     void measure_exchange(MachineProfile& profile) {
+        auto const seats = neighbours_.size();
+        auto const slots = divide_staging(PlanOptions{}.staging_bytes, Mesh{}, Device::host).slot_count;
+        auto const stripe_bytes = std::min(kStripeBytes, align_down(kLineBytes / seats, kSlotAlignment));
+        auto const count = kExchangedBytes / stripe_bytes;
         std::string note;
-        auto const seats = static_cast<std::uint32_t>(communicator_.size());
         std::unique_ptr<Transport> transport;
-        if (seats > 1) {
-            transport = make_mpi_transport(communicator_, {1, seats, kStripeBytes}, TransportChoice::automatic, note);
+        if (communicator_.size() > 1) {
+            transport = make_mpi_transport(communicator_, {slots, static_cast<std::uint32_t>(seats), stripe_bytes},
+                                           TransportChoice::automatic, note);
         }
-        auto const stripe = made([] { return HostMemory(kStripeBytes); });
-        auto const instead_of_outbox = made([] { return HostMemory(kStripeBytes); });
-        std::memset(stripe.bytes().data(), 1, stripe.bytes().size());
-        std::memset(instead_of_outbox.bytes().data(), 1, instead_of_outbox.bytes().size());
-        auto const place = std::ranges::find(neighbours_, communicator_.rank()) - neighbours_.begin();
-        auto const next = neighbours_[static_cast<std::size_t>(place + 1) % neighbours_.size()];
-        auto const seat_of = [&](int rank) {
+        auto const stripes = made([&] { return HostMemory(slots * stripe_bytes); });
+        auto const instead_of_outboxes = made([&] { return HostMemory(slots * stripe_bytes); });
+        std::ranges::fill(stripes.bytes(), std::byte{1});
+        std::ranges::fill(instead_of_outboxes.bytes(), std::byte{1});
+        auto const own =
+            static_cast<std::size_t>(std::ranges::find(neighbours_, communicator_.rank()) - neighbours_.begin());
+        auto const outbox_of = [&](std::size_t wave, std::size_t seat) {
+            auto const slot = static_cast<std::uint32_t>(wave % slots);
             auto const outbox =
-                transport ? transport->outbox(0, static_cast<std::uint32_t>(rank)) : std::span<std::byte>();
-            return outbox.empty() ? instead_of_outbox.bytes() : outbox;
+                transport ? transport->outbox(slot, static_cast<std::uint32_t>(seat)) : std::span<std::byte>();
+            return outbox.empty() ? instead_of_outboxes.bytes().subspan(slot * stripe_bytes, stripe_bytes) : outbox;
         };
         auto const agree = [&] {
             if (transport) { transport->synchronize(); }
@@ -242,18 +250,20 @@ class Calibration {
             if (transport) { transport->synchronize(); }
         };
         auto const seconds = fastest([&] {
-            auto const store = made([] { return HostMemory(kStripes * kStripeBytes); });
+            auto const store = made([&] { return HostMemory(count * stripe_bytes); });
             return timed([&] {
-                for (std::size_t i = 0; i < kStripes; ++i) {
-                    std::memcpy(seat_of(communicator_.rank()).data(), stripe.bytes().data(), kStripeBytes);
+                for (std::size_t i = 0; i < count; ++i) {
+                    auto const stripe = stripes.bytes().subspan(i % slots * stripe_bytes, stripe_bytes);
+                    std::ranges::copy(stripe, outbox_of(i, own).begin());
                     agree();
-                    std::memcpy(store.bytes().subspan(i * kStripeBytes).data(), seat_of(next).data(), kStripeBytes);
+                    std::ranges::copy(outbox_of(i, (own + 1) % seats), store.bytes().subspan(i * stripe_bytes).begin());
                     agree();
                 }
             });
         });
-        auto const copying = std::max(seconds / 2, seconds - 2 * kStripes * profile.step_seconds);
-        profile.exchange_bytes_per_second = static_cast<double>(kStripes * kStripeBytes * neighbours_.size()) / copying;
+        auto const steps = static_cast<double>(2 * count) * profile.step_seconds;
+        auto const copying = std::max(seconds / 2, seconds - steps);
+        profile.exchange_bytes_per_second = static_cast<double>(count * stripe_bytes * seats) / copying;
         if (!note.empty()) { notes_.push_back(fmt::format("shared memory is not used: {}", note)); }
     }
 
@@ -273,7 +283,7 @@ class Calibration {
         auto const from = (communicator_.rank() + ranks - ranks / 2) % ranks;
         auto const seconds = timed([&] {
             std::vector<std::uint64_t> received;
-            for (std::size_t i = 0; i < kStripes; ++i) {
+            for (std::size_t i = 0; i < kMessages; ++i) {
                 transport->receive({from}, in.bytes(), i);
                 transport->send({to}, out.bytes());
                 transport->start();
@@ -283,7 +293,7 @@ class Calibration {
                 }
             }
         });
-        profile.network_bytes_per_second = static_cast<double>(kStripes * kStripeBytes * neighbours_.size()) / seconds;
+        profile.network_bytes_per_second = static_cast<double>(kMessages * kStripeBytes * neighbours_.size()) / seconds;
     }
 
     Catalog const& catalog_;

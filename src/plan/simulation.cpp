@@ -83,12 +83,14 @@ void Simulation::add_storage_and_copies(SimulatedLoad& load) const {
     };
     std::vector<Node> nodes(static_cast<std::size_t>(load.nodes));
     auto const stripes = static_cast<double>(shared_read_bytes_) / static_cast<double>(load.ranks);
+    // An exchange copies twice, out to the neighbours and in. Who is alone copies in only.
+    auto const exchanges = load.ranks == 1 ? 0.5 : 1.0;
     for (auto const& work : work_) {
         auto const stored_stripes = stripes * (1 - cached_share_);
         auto const direct_copies =
             (work.cached_bytes + static_cast<double>(work.direct_bytes)) / profile_.cached_bytes_per_second;
         auto const wave_copies = (stripes - stored_stripes) / profile_.cached_bytes_per_second +
-                                 static_cast<double>(work.wave_bytes) / profile_.exchange_bytes_per_second;
+                                 exchanges * static_cast<double>(work.wave_bytes) / profile_.exchange_bytes_per_second;
         for (std::int64_t replica = 0; replica < mesh_.dp; ++replica) {
             auto& node = nodes[static_cast<std::size_t>(node_of(work.rank + replica * mesh_.copy_ranks()))];
             node.bytes += static_cast<double>(work.direct_bytes) + stored_stripes;

@@ -98,6 +98,16 @@ TEST(Simulation, SecondsAreThoseOfASumByHand) {
     EXPECT_NEAR(simulated(model, together, profile, 2).copy_seconds, needed / 2e5, 1e-9);
 }
 
+TEST(Simulation, ARankThatIsAloneHandsNothingOut) {
+    Mesh const mesh = {.tp = 1};
+    auto const model = small_llama("model", mesh);
+    MachineProfile profile;
+    profile.exchange_bytes_per_second = 2e5;
+    auto const options = options_for(mesh, StrategyChoice::cooperative, kMiB);
+    auto const needed = static_cast<double>(plan_all(model, options)[0].totals.needed_bytes);
+    EXPECT_NEAR(simulated(model, options, profile, 1).copy_seconds, needed / 2e5 / 2, 1e-9);
+}
+
 TEST(Simulation, StripesOfCachedFilesAreCopiesHoweverFewARankReads) {
     Mesh const mesh = {.dp = 64, .tp = 2};
     auto const model = small_llama("model", mesh);
