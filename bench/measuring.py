@@ -2,6 +2,7 @@
 machine really has."""
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -20,23 +21,28 @@ class Missing(Exception):
 class Job:
     """How programs are run under mpirun. Memory that a virtual machine's host has taken back is an order slower to
     touch, and the host takes back what is free for a second: so while a contender starts up, another program holds as
-    much memory as the ranks will need, and lets go of it shortly before they ask for it."""
+    much memory as the ranks will need, and lets go of it shortly before they ask for it. Not on other hosts: they are
+    taken for machines of their own.
+
+    np      number of ranks
+    hold    command of the program that holds memory; None: nobody does
+    mpirun  words that start ranks on other hosts, such as ["mpirun", "--hostfile", "hosts"]; None: they run here"""
 
     START_UP_SECONDS = 0.3  # of mpirun and MPI_Init, before anybody allocates
 
-    def __init__(self, np, hold, mpirun=("mpirun",)):
+    def __init__(self, np, hold, mpirun=None):
         self.np = np
-        self.mpirun = mpirun
-        self.hold = hold  # command of the program that holds memory; None: nobody does
+        self.is_here = mpirun is None
+        self.mpirun = mpirun or ["mpirun", *(["--oversubscribe"] if np > os.cpu_count() else [])]
+        self.hold = hold if self.is_here else None
         self.env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
 
     def run(self, command):
-        oversubscribe = ["--oversubscribe"] if self.np > os.cpu_count() else []
         if self.hold:
             holder = subprocess.Popen(self.hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             holder.stdout.readline()
         job = subprocess.Popen(
-            [*self.mpirun, *oversubscribe, "-n", str(self.np), *command],
+            [*self.mpirun, "-n", str(self.np), *command],
             env=self.env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         if self.hold:
@@ -49,11 +55,21 @@ class Job:
             raise Missing(f"status {job.returncode}: {last_words(errors)}")
         return output
 
+    def set_cache(self, state, files):
+        """As set_cache() does, on every host that ranks run on."""
+        if self.is_here:
+            return set_cache(state, files)
+        one_a_host = [*self.mpirun, "--map-by", "ppr:1:node", sys.executable, os.path.abspath(__file__)]
+        result = subprocess.run([*one_a_host, state, *files], env=self.env, stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True)  # fmt: skip
+        if result.returncode != 0:
+            sys.exit(last_words(result.stderr))
+
 
 def last_words(errors):
     """The line of a failed job's output that says most."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or line.startswith("shardwise:")]
+    telling = [line for line in lines if "Error" in line or line.startswith(("shardwise:", "page cache of"))]
     return (telling or lines or ["nothing said"])[-1]
 
 
@@ -83,9 +99,13 @@ def set_cache(state, files):
                     pass
     fraction = cached_fraction(files)
     if fraction > 0.01 if state == "cold" else fraction < 0.99:
-        sys.exit(f"load_time: {fraction:.0%} of the files are cached, wanted {state}")
+        sys.exit(f"page cache of {platform.node()}: {fraction:.0%} of the files are in it, wanted {state}")
 
 
 def read_json(path):
     with open(path) as file:
         return json.load(file)
+
+
+if __name__ == "__main__":
+    set_cache(sys.argv[1], sys.argv[2:])

@@ -10,6 +10,7 @@ where a package is missing.
 import hashlib
 import json
 import os
+import platform
 import resource
 import sys
 import time
@@ -29,10 +30,14 @@ def sliced(tensor, shape, name, rank, world):
 
 
 def use_gloo(rank, world):
-    """torch.distributed over the ranks of the MPI job, on one machine."""
+    """torch.distributed over the ranks of the MPI job."""
     import torch.distributed as dist
+    from mpi4py import MPI
 
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
+    hosts = MPI.COMM_WORLD.allgather(platform.node())
+    first = "127.0.0.1" if len(set(hosts)) == 1 else hosts[0]
+    own = hosts[:rank].count(hosts[rank])
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(own), MASTER_ADDR=first)
     os.environ.setdefault("MASTER_PORT", "29731")
     dist.init_process_group("gloo")
     return dist.group.WORLD

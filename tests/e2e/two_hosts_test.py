@@ -1,116 +1,26 @@
 """Two hosts on one machine: network and host name are each host's own, so ranks share memory only inside a host,
-messages go by TCP."""
+messages go by TCP. With a file server, what they read crosses a network, too."""
 
 import json
-import os
-import shlex
 import signal
-import subprocess
 
 import pytest
 
 from checkpoints import differences, read_folder, read_rank
-from conftest import MPIRUN, environment, make_checkpoint
+from conftest import make_checkpoint
+from hosts import RANKS, finish, started, virtual_hosts
 from processes import FOLDER, SLOW, is_program, signal_all, stop_in_the_middle
 from reference import expected_rank
 from refusal import DEADLINE_SECONDS, INPUT, assert_nothing_under_a_final_name, error_lines
 
-NETWORK = "10.211.87"
-RANKS = 4
 ATTEMPTS = 5
 
 
-# Takes the place of ssh: HOST COMMAND...
-AGENT = """#!/bin/sh
-case $1 in
-{cases}
-esac
-shift
-exec ip netns exec $space unshare --uts sh -c "hostname $space && $*"
-"""
-
-
-class Host:
-    def __init__(self, number):
-        self.space = f"shardwise-{os.getpid()}-{number}"
-        self.device = f"sw{os.getpid() % 100000}-{number}"
-        self.address = f"{NETWORK}.{number}"
-
-    def command(self, text):
-        """Runs shell text in this host's network under its name."""
-        return ["ip", "netns", "exec", self.space, "unshare", "--uts", "sh", "-c", f"hostname {self.space} && {text}"]
-
-
-def set_up(hosts):
-    def ip(*arguments):
-        subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-    for host in hosts:
-        ip("netns", "add", host.space)
-    ip(
-        "link",
-        "add",
-        hosts[0].device,
-        "netns",
-        hosts[0].space,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        hosts[1].device,
-        "netns",
-        hosts[1].space,
-    )
-    for host in hosts:
-        ip("-n", host.space, "address", "add", f"{host.address}/24", "dev", host.device)
-        for device in ("lo", host.device):
-            ip("-n", host.space, "link", "set", device, "up")
-    subprocess.run(hosts[0].command("true"), check=True, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """start(command, variables) -> the job, two ranks a host."""
-    hosts = [Host(1), Host(2)]
-    try:
-        set_up(hosts)
-    except (OSError, subprocess.CalledProcessError) as error:
-        tear_down(hosts)
-        pytest.skip(f"no network namespaces here: {getattr(error, 'stderr', None) or error}")
-    agent = tmp_path_factory.mktemp("cluster") / "agent"
-    agent.write_text(AGENT.format(cases="\n".join(f"{host.address}) space={host.space} ;;" for host in hosts)))
-    agent.chmod(0o755)
-    launcher = [
-        MPIRUN,
-        "--mca",
-        "plm_rsh_agent",
-        agent,
-        "-n",
-        RANKS,
-        "--host",
-        ",".join(f"{host.address}:{RANKS // 2}" for host in hosts),
-    ]
-    for layer in ("btl", "oob"):
-        launcher += ["--mca", f"{layer}_tcp_if_include", f"{NETWORK}.0/24"]
-
-    def start(command, variables=None):
-        exported = [word for name in variables or {} for word in ("-x", name)]
-        return subprocess.Popen(
-            hosts[0].command(shlex.join(map(str, [*launcher, *exported, *command]))),
-            env=environment(variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    yield start
-    tear_down(hosts)
-
-
-def tear_down(hosts):
-    for host in hosts:
-        subprocess.run(["ip", "netns", "delete", host.space], capture_output=True)
+    with virtual_hosts() as mpirun:
+        yield lambda *arguments: started(mpirun, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +28,6 @@ def model(tmp_path_factory):
     return make_checkpoint(
         tmp_path_factory.mktemp("model") / "mixtral", arch="mixtral", experts=6, hidden=100, intermediate=52, vocab=501
     )
-
-
-def finish(job, timeout=60):
-    output, errors = job.communicate(timeout=timeout)
-    return subprocess.CompletedProcess(job.args, job.returncode, output, errors)
 
 
 def test_the_cluster_has_two_hosts(cluster):
@@ -180,3 +85,25 @@ def test_a_killed_rank_ends_both_hosts(shardwise, cluster, large, tmp_path, vict
     assert not [rank for rank, pid in pids.items() if is_program(pid)], "ranks outlive their job"
     assert any(f"rank {victim} died" in line for line in error_lines(result.stderr)), result.stderr
     assert_nothing_under_a_final_name(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(model, what starts ranks on hosts that see the model through a file server)"""
+    folder = make_checkpoint(tmp_path_factory.mktemp("served") / "llama", arch="llama", hidden=500, intermediate=1300)
+    with virtual_hosts(folder, 100e6) as mpirun:
+        yield folder, mpirun
+
+
+@pytest.mark.parametrize("strategy", ["auto", "direct", "cooperative"])
+def test_files_of_a_server_are_read_right_and_told_from_those_of_drives(shardwise, served, tmp_path, strategy):
+    folder, mpirun = served
+    out, stats = tmp_path / "out", tmp_path / "stats.json"
+    options = [f"--out={out}", f"--stats={stats}", f"--strategy={strategy}", "--verify"]
+    result = finish(started(mpirun, shardwise.command("load", folder, *options)))
+    assert result.returncode == 0, result.stderr
+    config = json.loads((folder / "config.json").read_text())
+    for rank in range(RANKS):
+        assert not differences(read_rank(out, rank), expected_rank(config, read_folder(folder), rank, RANKS))
+    report = json.loads(stats.read_text())
+    assert "fuse.sshfs" in report["files_at_once"]["reason"], report["files_at_once"]
