@@ -58,29 +58,22 @@ std::size_t depth_of(LoadOptions const& options) noexcept {
     return options.depth > 0 ? options.depth : kUringDepth;
 }
 
-namespace {
-
-std::size_t lanes_for(Plan const& plan, LanePolicy policy, std::size_t most) {
-    if (policy == LanePolicy::by_bytes) { return lanes_by_bytes(plan.store_bytes, most); }
+std::size_t wanted_lanes(Plan const& plan, LoadOptions const& options) {
+    if (options.lanes > 0) { return options.lanes; }
+    if (options.lane_policy == LanePolicy::by_bytes) { return lanes_by_bytes(plan.store_bytes, kMostLanes); }
     std::vector<std::uint64_t> sizes;
     for (auto const& file : plan.files) { sizes.push_back(file.size_bytes); }
-    return file_adaptive_lanes(sizes, most);
-}
-
-}  // namespace
-
-std::size_t wanted_lanes(Plan const& plan, LoadOptions const& options) {
-    return options.lanes > 0 ? options.lanes : lanes_for(plan, options.lane_policy, kMostLanes);
+    return file_adaptive_lanes(sizes, kMostLanes);
 }
 
 LaneChoice choose_lanes(Plan const& plan, LoadOptions const& options, std::function<std::size_t()> const& cores) {
-    if (options.lanes > 0) { return {options.lanes, "as asked for"}; }
+    auto const wanted = wanted_lanes(plan, options);
+    if (options.lanes > 0) { return {wanted, "as asked for"}; }
     std::string const policy =
         options.lane_policy == LanePolicy::by_bytes ? "one a 16 MiB held" : "file-adaptive: one a 100 MiB of files";
-    if (wanted_lanes(plan, options) == 1) { return {1, policy}; }
+    if (wanted == 1) { return {1, policy}; }
     auto const usable = cores();
-    return {lanes_for(plan, options.lane_policy, std::min(usable, kMostLanes)),
-            fmt::format("{}; {} core(s), {} lanes at most", policy, usable, kMostLanes)};
+    return {std::min(wanted, usable), fmt::format("{}; {} core(s), {} lanes at most", policy, usable, kMostLanes)};
 }
 
 }  // namespace shardwise
