@@ -13,24 +13,26 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
 NETWORK = "10.211.87"
+SUBNET = f"{NETWORK}.0/24"
 SERVER_PORT = 7117
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 # A program under it ends with this one, however that ends.
 LEASH = ["setpriv", "--pdeathsig", "KILL"]
 
-# Takes the place of ssh: ADDRESS COMMAND...
+# Takes the place of ssh: ADDRESS COMMAND... As with ssh, nothing of the environment comes along.
 AGENT = """#!/bin/sh
 case $1 in
 {cases}
 esac
 shift
-exec nsenter --target $pid --mount --net --uts sh -c "$*"
+exec nsenter --target $pid --mount --net --uts env --ignore-environment PATH="$PATH" sh -c "$*"
 """
 
 
@@ -45,6 +47,12 @@ def checked(command):
         raise Unavailable(str(error)) from error
     if result.returncode != 0:
         raise Unavailable(f"{shlex.join(command)}: {result.stderr.strip() or result.returncode}")
+
+
+def end(child):
+    """The leader of a session, and what it has started."""
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 class Host:
@@ -84,7 +92,7 @@ class VirtualHosts:
 
     def __init__(self, count, serve=None, bytes_per_second=None):
         self.count, self.serve, self.bytes_per_second = count, serve and os.path.realpath(serve), bytes_per_second
-        self.hosts, self.children = [], []
+        self.switch, self.hosts, self.children = None, [], []
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="virtual-hosts-")
@@ -100,27 +108,31 @@ class VirtualHosts:
     def __exit__(self, *_):
         self.tear_down()
 
-    def mpirun(self, ranks_per_host):
-        """The words that start a job on them; `-n N` and a program may follow."""
-        places = ",".join(f"{host.address}:{ranks_per_host}" for host in self.hosts)
-        words = self.hosts[0].command("mpirun", "--mca", "plm_rsh_agent", self.agent, "--host", places)
-        for layer in ("btl", "oob"):
-            words += ["--mca", f"{layer}_tcp_if_include", f"{NETWORK}.0/24"]
-        return words
+    def mpirun(self, ranks_per_host, program="mpirun"):
+        """The words that start a job on them; `-n N` and what to run may follow."""
+        return self.on_first(program, "--host", self.places(ranks_per_host))
+
+    def places(self, ranks_per_host):
+        """As mpirun wants them: ADDRESS:RANKS,..."""
+        return ",".join(f"{host.address}:{ranks_per_host}" for host in self.hosts)
+
+    def on_first(self, *words):
+        """What runs words on the first host, from where an mpirun among them finds the others."""
+        settings = {"plm_rsh_agent": self.agent, "btl_tcp_if_include": SUBNET, "oob_tcp_if_include": SUBNET}
+        variables = [f"OMPI_MCA_{name}={value}" for name, value in settings.items()]
+        return self.hosts[0].command("env", *variables, *words)
 
     def set_up(self):
-        tag = f"{os.getpid() % 100000}"
         self.switch = Host("switch", f"{NETWORK}.254")
         self.switch.do("ip", "link", "add", "bridge", "type", "bridge")
         self.bring_up(self.switch, "bridge")
         for number in range(1, self.count + 1):
             host = Host(f"host{number}", f"{NETWORK}.{number}")
             self.hosts.append(host)
-            inside, outside = f"vh{tag}-{number}", f"vs{tag}-{number}"
-            checked(["ip", "link", "add", inside, "netns", str(host.pid), "type", "veth",
-                     "peer", "name", outside, "netns", str(self.switch.pid)])  # fmt: skip
-            self.switch.do("ip", "link", "set", outside, "master", "bridge", "up")
-            self.bring_up(host, inside)
+            checked(["ip", "link", "add", "eth0", "netns", str(host.pid), "type", "veth",
+                     "peer", "name", f"port{number}", "netns", str(self.switch.pid)])  # fmt: skip
+            self.switch.do("ip", "link", "set", f"port{number}", "master", "bridge", "up")
+            self.bring_up(host, "eth0")
         self.name_hosts()
         self.agent = os.path.join(self.folder, "agent")
         with open(self.agent, "w") as file:
@@ -175,18 +187,22 @@ class VirtualHosts:
     def start(self, *words):
         """A program that runs as long as the hosts."""
         with open(os.path.join(self.folder, "log"), "w") as log:
-            child = subprocess.Popen([*LEASH, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            child = subprocess.Popen([*LEASH, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                     start_new_session=True)  # fmt: skip
         self.children.append(child)
 
     def last_words(self):
         with open(os.path.join(self.folder, "log")) as log:
             return log.read().strip()
 
+    def end_server(self):
+        """As if it had crashed."""
+        end(self.children.pop(0))
+
     def tear_down(self):
         for child in reversed(self.children):
-            child.kill()
-            child.wait()
-        for host in (*self.hosts, *([self.switch] if hasattr(self, "switch") else [])):
+            end(child)
+        for host in filter(None, (*self.hosts, self.switch)):
             host.end()
         shutil.rmtree(self.folder)
 

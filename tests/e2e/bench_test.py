@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conftest import BIN, SOURCE, environment, make_checkpoint
-from hosts import RANKS, virtual_hosts
+from hosts import RANKS, launcher, virtual_hosts
 
 
 def bench(name, *arguments, timeout=120):
@@ -31,8 +31,9 @@ def bench(name, *arguments, timeout=120):
 def job(tmp_path_factory):
     """Options of a benchmark on two hosts that see a checkpoint through a file server."""
     folder = make_checkpoint(tmp_path_factory.mktemp("served") / "llama", hidden=1000, intermediate=2400, files=2)
-    with virtual_hosts(folder, 100e6) as mpirun:
-        yield ["--checkpoint", folder, "--mpirun", shlex.join(mpirun), "--np", RANKS, "--rounds", 1, "--rest", 0]
+    with virtual_hosts(folder, 100e6) as hosts:
+        mpirun = shlex.join(launcher(hosts))
+        yield ["--checkpoint", folder, "--mpirun", mpirun, "--np", RANKS, "--rounds", 1, "--rest", 0]
 
 
 def test_load_time_sets_the_page_caches_of_all_hosts(job, tmp_path):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conftest import SOURCE, environment
+from conftest import MPIRUN, SOURCE, environment
 
 sys.path.insert(0, str(SOURCE / "bench"))
 from virtual_hosts import Unavailable, VirtualHosts
@@ -16,19 +16,24 @@ RANKS = 4
 
 @contextlib.contextmanager
 def virtual_hosts(*arguments):
-    """What starts ranks on two hosts, two on each."""
+    """Two hosts, as VirtualHosts makes them."""
     with contextlib.ExitStack() as stack:
         try:
             hosts = stack.enter_context(VirtualHosts(2, *arguments))
         except Unavailable as reason:
             pytest.skip(f"no hosts can be made here: {reason}")
-        yield hosts.mpirun(RANKS // 2)
+        yield hosts
 
 
-def started(mpirun, command, variables=None):
+def launcher(hosts):
+    """What starts ranks on them, two on each."""
+    return hosts.mpirun(RANKS // 2, MPIRUN)
+
+
+def started(hosts, command, variables=None):
     exported = [word for name in variables or {} for word in ("-x", name)]
     return subprocess.Popen(
-        [*mpirun, *exported, "-n", str(RANKS), *map(str, command)],
+        [*launcher(hosts), *exported, "-n", str(RANKS), *map(str, command)],
         env=environment(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -3,24 +3,30 @@ messages go by TCP. With a file server, what they read crosses a network, too.""
 
 import json
 import signal
+import subprocess
 
 import pytest
 
 from checkpoints import differences, read_folder, read_rank
-from conftest import make_checkpoint
+from conftest import SOURCE, environment, make_checkpoint
 from hosts import RANKS, finish, started, virtual_hosts
-from processes import FOLDER, SLOW, is_program, signal_all, stop_in_the_middle
+from processes import FOLDER, SLOW, has_open, is_program, signal_all, stop_in_the_middle, wait_for
 from reference import expected_rank
-from refusal import DEADLINE_SECONDS, INPUT, assert_nothing_under_a_final_name, error_lines
+from refusal import DEADLINE_SECONDS, INPUT, IO, assert_nothing_under_a_final_name, error_lines
 
 ATTEMPTS = 5
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def hosts():
+    with virtual_hosts() as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def cluster(hosts):
     """start(command, variables) -> the job, two ranks a host."""
-    with virtual_hosts() as mpirun:
-        yield lambda *arguments: started(mpirun, *arguments)
+    return lambda *arguments: started(hosts, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,23 @@ def test_the_cluster_has_two_hosts(cluster):
     result = finish(cluster(["hostname"]))
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.split()) == RANKS and len(set(result.stdout.split())) == 2
+
+
+def test_the_launch_script_carries_options_to_all_hosts(shardwise, hosts, model, tmp_path):
+    script = [SOURCE / "launch/ranks", "--hosts", hosts.places(RANKS // 2), *shardwise.command("load", model)]
+    result = subprocess.run(
+        hosts.on_first(*map(str, script)),
+        env={**environment(), "SHARDWISE_OUT": str(tmp_path / "out"), "SHARDWISE_STRATEGY": "cooperative"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    config = json.loads((model / "config.json").read_text())
+    for rank in range(RANKS):
+        expected = expected_rank(config, read_folder(model), rank, RANKS)
+        assert not differences(read_rank(tmp_path / "out", rank), expected)
 
 
 @pytest.mark.parametrize(
@@ -89,21 +112,37 @@ def test_a_killed_rank_ends_both_hosts(shardwise, cluster, large, tmp_path, vict
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """(model, what starts ranks on hosts that see the model through a file server)"""
+    """(model, hosts that see it through a file server)"""
     folder = make_checkpoint(tmp_path_factory.mktemp("served") / "llama", arch="llama", hidden=500, intermediate=1300)
-    with virtual_hosts(folder, 100e6) as mpirun:
-        yield folder, mpirun
+    with virtual_hosts(folder, 100e6) as hosts:
+        yield folder, hosts
 
 
 @pytest.mark.parametrize("strategy", ["auto", "direct", "cooperative"])
 def test_files_of_a_server_are_read_right_and_told_from_those_of_drives(shardwise, served, tmp_path, strategy):
-    folder, mpirun = served
+    folder, hosts = served
     out, stats = tmp_path / "out", tmp_path / "stats.json"
     options = [f"--out={out}", f"--stats={stats}", f"--strategy={strategy}", "--verify"]
-    result = finish(started(mpirun, shardwise.command("load", folder, *options)))
+    result = finish(started(hosts, shardwise.command("load", folder, *options)))
     assert result.returncode == 0, result.stderr
     config = json.loads((folder / "config.json").read_text())
     for rank in range(RANKS):
         assert not differences(read_rank(out, rank), expected_rank(config, read_folder(folder), rank, RANKS))
     report = json.loads(stats.read_text())
     assert "fuse.sshfs" in report["files_at_once"]["reason"], report["files_at_once"]
+
+
+def test_a_file_server_that_goes_away_ends_all_ranks(shardwise, tmp_path):
+    folder = make_checkpoint(tmp_path / "llama", arch="llama", hidden=1000, intermediate=2400)
+    with virtual_hosts(folder, 4e6) as hosts:
+        command = shardwise.command("load", folder, f"--out={tmp_path / 'out'}", "--progress=never")
+        job = started(hosts, command, {FOLDER: str(tmp_path)})
+        files = folder / "model-"
+        pids = wait_for(job, tmp_path, RANKS, lambda pids: all(has_open(pid, files) for pid in pids.values()))
+        assert pids is not None, job.communicate()
+        hosts.end_server()
+        result = finish(job, DEADLINE_SECONDS)
+    assert result.returncode == IO, result.stderr
+    assert not [rank for rank, pid in pids.items() if is_program(pid)], "ranks outlive their job"
+    assert len(error_lines(result.stderr)) == 1 and str(folder) in error_lines(result.stderr)[0], result.stderr
+    assert_nothing_under_a_final_name(tmp_path / "out")
