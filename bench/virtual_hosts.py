@@ -168,7 +168,9 @@ class VirtualHosts:
                                                              f"TCP:{self.switch.address}:{SERVER_PORT}"))  # fmt: skip
 
     def mount(self, host):
-        """Files do not change, so what a host has cached stays when they are opened anew."""
+        """Files do not change, so what a host has cached stays when they are opened anew. Without the server the folder
+        is empty."""
+        host.do("mount", "--types", "tmpfs", "empty", self.serve)
         self.start(*host.command("sshfs", f"{self.switch.address}:{self.serve}", self.serve, "-f", "-o",
                                  f"directport={SERVER_PORT},ro,kernel_cache,max_conns=4"))  # fmt: skip
         self.wait_for(f"sshfs on {host.name}", host.command("findmnt", "--types", "fuse.sshfs", self.serve))

@@ -11,14 +11,6 @@
 
 namespace shardwise::cli {
 
-Options parse_calibrate_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
-                                Context& context) {
-    Options options;
-    together(context.communicator(), [&] { options = parse_options(arguments, environment); });
-    context.communicator().set_deadline(options.deadline_seconds);
-    return options;
-}
-
 void run_calibrate(Options const& options, Context& context) {
     together(context.communicator(), [&] {
         if (!options.out.empty() && context.rank() == 0) { PendingFile const profile_file(options.out); }

@@ -19,24 +19,13 @@ Architecture chosen_architecture(Options const& options, Catalog const& catalog)
 void run_inspect(Options const& options);
 void run_plan(Options const& options);
 
-/// The options of a load, the same on every rank (collective), with the mesh completed by the size of the job.
-Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
-                           Context& context);
-
 /// Collective; results go to stdout on rank 0.
-void run_load(Options const& options, Context& context);
-
-/// The options of an export, the same on every rank (collective).
-Options parse_export_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
-                             Context& context);
+/// @throws Error usage where the mesh does not fit the size of the job.
+void run_load(Options options, Context& context);
 
 /// Collective; results go to stdout on rank 0.
 void run_export(Options const& options, Context& context);
 void run_convert(Options const& options);
-
-/// The options of a calibration, the same on every rank (collective).
-Options parse_calibrate_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
-                                Context& context);
 
 /// Collective; the profile goes to --out or stdout on rank 0.
 void run_calibrate(Options const& options, Context& context);

@@ -26,14 +26,6 @@ void report(char const* verb, std::string const& out, bool is_speaker, Write wri
 
 }  // namespace
 
-Options parse_export_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
-                             Context& context) {
-    Options options;
-    together(context.communicator(), [&] { options = parse_options(arguments, environment); });
-    context.communicator().set_deadline(options.deadline_seconds);
-    return options;
-}
-
 void run_export(Options const& options, Context& context) {
     report("exported", options.out, context.rank() == 0, [&] {
         return export_checkpoint(options.paths.front(), options.out, options.writing, context);

@@ -256,19 +256,9 @@ void LoadRun::run() {
 
 }  // namespace
 
-Options parse_load_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment,
-                           Context& context) {
-    Options options;
-    together(context.communicator(), [&] {
-        options = parse_options(arguments, environment);
-        options.plan.mesh = complete_mesh(options.plan.mesh, context.size());
-    });
-    context.communicator().set_deadline(options.deadline_seconds);
+void run_load(Options options, Context& context) {
+    together(context.communicator(), [&] { options.plan.mesh = complete_mesh(options.plan.mesh, context.size()); });
     options.plan.device = wanted_device(options, context.communicator());
-    return options;
-}
-
-void run_load(Options const& options, Context& context) {
     LoadRun{options, context, {}, {}, {}, {}}.run();
 }
 

@@ -14,6 +14,7 @@
 #include <shardwise/error.hpp>
 
 #include "cli/commands.hpp"
+#include "cli/job_options.hpp"
 #include "cli/options.hpp"
 #include "comm/communicator.hpp"
 #include "comm/watch.hpp"
@@ -45,25 +46,19 @@ void wait_for_the_others_to_see() {
     std::this_thread::sleep_for(kTimeToLook);
 }
 
-void run_command(Command command, std::vector<std::string> const& arguments,
-                 std::vector<std::string> const& environment, Context& context) {
-    if (command == Command::export_shards) {
-        run_export(parse_export_options(arguments, environment, context), context);
-    } else if (command == Command::calibrate) {
-        run_calibrate(parse_calibrate_options(arguments, environment, context), context);
-    } else {
-        run_load(parse_load_options(arguments, environment, context), context);
-    }
+void run_command(Options const& options, Context& context) {
+    if (options.command == Command::export_shards) { return run_export(options, context); }
+    if (options.command == Command::calibrate) { return run_calibrate(options, context); }
+    run_load(options, context);
 }
 
 /// A command of all ranks: they end with the same status, and one of them says why.
-int run_in_job(Command command, std::vector<std::string> const& arguments,
-               std::vector<std::string> const& environment) {
+int run_in_job(std::vector<std::string> const& arguments, std::vector<std::string> const& variables) {
     end_on(SIGTERM);
     end_on(SIGINT);
     auto context = Context::world();
     try {
-        run_command(command, arguments, environment, context);
+        run_command(parse_job_options(arguments, variables, context), context);
         return EXIT_SUCCESS;
     } catch (...) {
         auto const error = current_error();
@@ -102,11 +97,12 @@ int run(Options const& options) {
 
 int main(int count, char** values) {
     std::vector<std::string> const arguments(values + 1, values + count);
-    std::vector<std::string> environment;
-    for (char** entry = environ; *entry != nullptr; ++entry) { environment.emplace_back(*entry); }
+    std::vector<std::string> variables;
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        if (is_option_variable(*entry)) { variables.emplace_back(*entry); }
+    }
     try {
-        auto const command = job_command(arguments);
-        return command ? run_in_job(*command, arguments, environment) : run(parse_options(arguments, environment));
+        return is_for_job(arguments) ? run_in_job(arguments, variables) : run(parse_options(arguments, variables));
     } catch (...) {
         auto const error = current_error();
         fmt::print(stderr, "shardwise: {}\n", error.what());

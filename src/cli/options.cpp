@@ -111,7 +111,7 @@ void store_environment(po::variables_map& values, std::vector<std::string> const
     for (auto const& entry : environment) {
         auto const equals = entry.find('=');
         auto const name = entry.substr(0, equals);
-        if (!name.starts_with(kEnvironmentPrefix) || equals == std::string::npos) { continue; }
+        if (!is_option_variable(entry) || equals == std::string::npos) { continue; }
         auto const found = option_of.find(name);
         if (found == option_of.end()) {
             std::vector<std::string> known;
@@ -367,6 +367,10 @@ Command parse_command(std::string const& word) {
 
 }  // namespace
 
+bool is_option_variable(std::string_view entry) noexcept {
+    return entry.starts_with(kEnvironmentPrefix);
+}
+
 Options parse_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment) {
     Options options;
     if (arguments.empty()) { refuse("no command given; shardwise --help lists them"); }
@@ -398,14 +402,12 @@ Options parse_options(std::vector<std::string> const& arguments, std::vector<std
     return options;
 }
 
-std::optional<Command> job_command(std::vector<std::string> const& arguments) {
+bool is_for_job(std::vector<std::string> const& arguments) {
     bool const asks_help = std::find(arguments.begin(), arguments.end(), "--help") != arguments.end() ||
                            std::find(arguments.begin(), arguments.end(), "-h") != arguments.end();
-    if (arguments.empty() || asks_help) { return std::nullopt; }
-    for (auto const command : {Command::load, Command::export_shards, Command::calibrate}) {
-        if (arguments.front() == facts_of(command).name) { return command; }
-    }
-    return std::nullopt;
+    if (arguments.empty() || asks_help) { return false; }
+    auto const commands = {Command::load, Command::export_shards, Command::calibrate};
+    return std::ranges::any_of(commands, [&](Command command) { return arguments.front() == facts_of(command).name; });
 }
 
 std::string help_text(Command command) {

@@ -52,15 +52,18 @@ struct Options {
     ProgressMode progress = ProgressMode::automatic;
 };
 
+/// Whether an entry of the environment begins with SHARDWISE_.
+bool is_option_variable(std::string_view entry) noexcept;
+
 /// @param arguments without the program's name.
-/// @param environment "NAME=VALUE" entries; those that begin with SHARDWISE_ are options.
+/// @param environment "NAME=VALUE" entries; those that is_option_variable() are options.
 /// @throws Error usage naming the option, what was given, and the nearest right one; Error unavailable for a back end
 /// that
 ///         this build does not have.
 Options parse_options(std::vector<std::string> const& arguments, std::vector<std::string> const& environment);
 
-/// The command that the arguments ask for if it is one that runs under MPI, and not for its help.
-std::optional<Command> job_command(std::vector<std::string> const& arguments);
+/// Whether the arguments ask for a command that runs under MPI, and not for its help.
+bool is_for_job(std::vector<std::string> const& arguments);
 
 /// What --help prints: for @p command, or the overview.
 std::string help_text(Command command);
