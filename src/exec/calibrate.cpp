@@ -126,6 +126,13 @@ class Calibration {
         return static_cast<double>(neighbours_.size()) / static_cast<double>(communicator_.size());
     }
 
+    std::size_t most_ranks_of_a_node() const {
+        auto const& layout = communicator_.layout();
+        std::vector<std::size_t> ranks(layout.node_count);
+        for (auto const node : layout.node_of) { ++ranks[node]; }
+        return std::ranges::max(ranks);
+    }
+
     double seconds_of_step() {
         return timed([&] {
                    for (std::size_t i = 0; i < kAgreements; ++i) {
@@ -222,9 +229,10 @@ class Calibration {
     /// As in waves: everybody copies a stripe out, all agree, everybody copies as much in. Stripes and outboxes take
     /// turns as those of a load do: what was written lies in memory, not in a cache, when it is read.
     void measure_exchange(MachineProfile& profile) {
-        auto const seats = neighbours_.size();
+        auto const seats = most_ranks_of_a_node();  // all ranks go through as many agreements
         auto const slots = divide_staging(PlanOptions{}.staging_bytes, Mesh{}, Device::host).slot_count;
-        auto const stripe_bytes = std::min(kStripeBytes, align_down(kLineBytes / seats, kSlotAlignment));
+        auto const stripe_bytes =
+            std::clamp(align_down(kLineBytes / seats, kSlotAlignment), kSlotAlignment, kStripeBytes);
         auto const count = kExchangedBytes / stripe_bytes;
         std::string note;
         std::unique_ptr<Transport> transport;
@@ -256,14 +264,15 @@ class Calibration {
                     auto const stripe = stripes.bytes().subspan(i % slots * stripe_bytes, stripe_bytes);
                     std::ranges::copy(stripe, outbox_of(i, own).begin());
                     agree();
-                    std::ranges::copy(outbox_of(i, (own + 1) % seats), store.bytes().subspan(i * stripe_bytes).begin());
+                    std::ranges::copy(outbox_of(i, (own + 1) % neighbours_.size()),
+                                      store.bytes().subspan(i * stripe_bytes).begin());
                     agree();
                 }
             });
         });
         auto const steps = static_cast<double>(2 * count) * profile.step_seconds;
         auto const copying = std::max(seconds / 2, seconds - steps);
-        profile.exchange_bytes_per_second = static_cast<double>(count * stripe_bytes * seats) / copying;
+        profile.exchange_bytes_per_second = static_cast<double>(count * stripe_bytes * neighbours_.size()) / copying;
         if (!note.empty()) { notes_.push_back(fmt::format("shared memory is not used: {}", note)); }
     }
 

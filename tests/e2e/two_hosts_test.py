@@ -66,6 +66,23 @@ def test_options_in_the_environment_count_on_all_hosts(shardwise, hosts, model, 
     assert (tmp_path / "trace.json").exists()
 
 
+def test_a_host_may_have_more_ranks_than_another(shardwise, hosts, large, tmp_path):
+    """All of them calibrate to the end."""
+    places = ",".join(f"{host.address}:{ranks}" for host, ranks in zip(hosts.hosts, (6, 2)))
+    calibrate = shardwise.command("calibrate", large, f"--out={tmp_path / 'profile.json'}")
+    result = subprocess.run(
+        hosts.on_first(MPIRUN, "--host", places, *calibrate),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    profile = json.loads((tmp_path / "profile.json").read_text())
+    assert all(value > 0 for name, value in profile.items() if name.endswith("_per_second")), profile
+
+
 def test_ranks_that_are_started_differently_are_refused(shardwise, tiny):
     ranks = [["-n", "2", *shardwise.command("load", tiny, *options)] for options in ([], ["--verify"])]
     result = subprocess.run(
