@@ -79,7 +79,7 @@ def test_named_files_exist(path):
 def test_every_option_that_readme_names_is_one(shardwise):
     help_text = "".join(shardwise.check(command, "--help").stdout for command in ("load", "plan", "export", "convert"))
     options = set(re.findall(r"--[a-z][a-z-]+", help_text))
-    of_other_programs = {"--oracle", "--hosts", "--hostfile", "--nodes", "--install", "--prefix"}
+    of_other_programs = {"--oracle", "--hosts", "--hostfile", "--mpirun", "--nodes", "--install", "--prefix"}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) - of_other_programs <= options
 
 
