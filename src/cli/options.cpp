@@ -433,7 +433,8 @@ std::string help_text(Command command) {
     out << options_of(command);
     out << "\nAny option can stand in the file that --config names, or in the environment: SHARDWISE_KV_HEADS is "
            "--kv-heads.\n"
-           "The command line wins over the environment, the environment over the file.\n";
+           "The command line wins over the environment, the environment over the file. In a job, rank 0's environment "
+           "counts.\n";
     return out.str();
 }
 

@@ -3,26 +3,17 @@ beside this one."""
 
 import json
 import shlex
-import subprocess
 import sys
 
 import pytest
 
-from conftest import BIN, SOURCE, environment, make_checkpoint
-from hosts import RANKS, launcher, virtual_hosts
+from conftest import BIN, SOURCE, make_checkpoint
+from hosts import RANKS, launcher, run, virtual_hosts
 
 
-def bench(name, *arguments, timeout=120):
+def bench(name, *arguments):
     """What a benchmark prints."""
-    command = [sys.executable, SOURCE / "bench" / name, "--build", BIN.parent, *arguments]
-    result = subprocess.run(
-        list(map(str, command)),
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    result = run([sys.executable, SOURCE / "bench" / name, "--build", BIN.parent, *arguments], timeout=120)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -42,6 +42,17 @@ def started(hosts, command, variables=None):
     )
 
 
+def run(command, variables=None, timeout=60):
+    return subprocess.run(
+        list(map(str, command)),
+        env=environment(variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
 def finish(job, timeout=60):
     output, errors = job.communicate(timeout=timeout)
     return subprocess.CompletedProcess(job.args, job.returncode, output, errors)

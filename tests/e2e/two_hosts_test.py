@@ -3,13 +3,12 @@ messages go by TCP. With a file server, what they read crosses a network, too.""
 
 import json
 import signal
-import subprocess
 
 import pytest
 
 from checkpoints import differences, read_folder, read_rank
-from conftest import MPIRUN, SOURCE, environment, make_checkpoint
-from hosts import RANKS, finish, started, virtual_hosts
+from conftest import MPIRUN, SOURCE, make_checkpoint
+from hosts import RANKS, finish, run, started, virtual_hosts
 from processes import FOLDER, SLOW, has_open, is_program, signal_all, stop_in_the_middle, wait_for
 from reference import expected_rank
 from refusal import DEADLINE_SECONDS, INPUT, IO, USAGE, assert_nothing_under_a_final_name, error_lines
@@ -45,19 +44,12 @@ def test_the_cluster_has_two_hosts(cluster):
 def test_options_in_the_environment_count_on_all_hosts(shardwise, hosts, model, tmp_path):
     """No launcher carries them: here, as with ssh, nothing of the environment comes along."""
     script = [SOURCE / "launch/ranks", "--hosts", hosts.places(RANKS // 2), *shardwise.command("load", model)]
-    result = subprocess.run(
-        hosts.on_first(*map(str, script)),
-        env={
-            **environment(),
-            "SHARDWISE_OUT": str(tmp_path / "out"),
-            "SHARDWISE_TRACE": str(tmp_path / "trace.json"),
-            "SHARDWISE_STRATEGY": "cooperative",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    options = {
+        "SHARDWISE_OUT": str(tmp_path / "out"),
+        "SHARDWISE_TRACE": str(tmp_path / "trace.json"),
+        "SHARDWISE_STRATEGY": "cooperative",
+    }
+    result = run(hosts.on_first(*script), options)
     assert result.returncode == 0, result.stderr
     config = json.loads((model / "config.json").read_text())
     for rank in range(RANKS):
@@ -70,14 +62,7 @@ def test_a_host_may_have_more_ranks_than_another(shardwise, hosts, large, tmp_pa
     """All of them calibrate to the end."""
     places = ",".join(f"{host.address}:{ranks}" for host, ranks in zip(hosts.hosts, (6, 2)))
     calibrate = shardwise.command("calibrate", large, f"--out={tmp_path / 'profile.json'}")
-    result = subprocess.run(
-        hosts.on_first(MPIRUN, "--host", places, *calibrate),
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    result = run(hosts.on_first(MPIRUN, "--host", places, *calibrate))
     assert result.returncode == 0, result.stderr
     profile = json.loads((tmp_path / "profile.json").read_text())
     assert all(value > 0 for name, value in profile.items() if name.endswith("_per_second")), profile
@@ -85,14 +70,7 @@ def test_a_host_may_have_more_ranks_than_another(shardwise, hosts, large, tmp_pa
 
 def test_ranks_that_are_started_differently_are_refused(shardwise, tiny):
     ranks = [["-n", "2", *shardwise.command("load", tiny, *options)] for options in ([], ["--verify"])]
-    result = subprocess.run(
-        [MPIRUN, *ranks[0], ":", *ranks[1]],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-    )
+    result = run([MPIRUN, *ranks[0], ":", *ranks[1]], timeout=DEADLINE_SECONDS)
     assert result.returncode == USAGE, result.stderr
     (line,) = error_lines(result.stderr)
     assert line.startswith("shardwise: rank 2: this rank was started as 'shardwise load") and "--verify" in line, line
