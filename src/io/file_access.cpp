@@ -137,6 +137,7 @@ void check_outcome(FileAccess const& access, FileRange const& range, std::int64_
     if (outcome == -EINTR || outcome == -EAGAIN) { return; }
     auto const what = fmt::format("read {} at {} for {} B", access.path(), range.begin, range.size_bytes);
     if (outcome < 0) { throw_errno(static_cast<int>(-outcome), what); }
+    check_file_ends(access.fd(), what, range.end());
     throw Error(Errc::input, fmt::format("{}: the file ends there, but had {} B when its header was read", what,
                                          access.size_bytes()));
 }

@@ -26,6 +26,13 @@ std::uint64_t file_size(Fd const& fd, std::string const& path) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
+void check_file_ends(int fd, std::string const& what, std::uint64_t end) {
+    struct stat status = {};
+    if (::fstat(fd, &status) != 0) { throw_errno(errno, what); }
+    if (static_cast<std::uint64_t>(status.st_size) < end) { return; }
+    throw Error(Errc::io, fmt::format("{}: nothing came, though the file has {} B", what, status.st_size));
+}
+
 void read_exactly(Fd const& fd, std::string const& path, std::uint64_t offset, std::span<std::byte> into) {
     std::size_t done = 0;
     while (done < into.size()) {
@@ -36,8 +43,9 @@ void read_exactly(Fd const& fd, std::string const& path, std::uint64_t offset, s
             throw_errno(errno, fmt::format("read {} at {} for {} B", path, offset + done, into.size() - done));
         }
         if (got == 0) {
-            throw Error(Errc::input, fmt::format("read {} at {} for {} B: the file ends at {}", path, offset,
-                                                 into.size(), offset + done));
+            auto const what = fmt::format("read {} at {} for {} B", path, offset, into.size());
+            check_file_ends(fd.get(), what, offset + into.size());
+            throw Error(Errc::input, fmt::format("{}: the file ends at {}", what, offset + done));
         }
         done += static_cast<std::size_t>(got);
     }

@@ -1,6 +1,7 @@
 #include "util/file.hpp"
 
 #include <array>
+#include <filesystem>
 
 #include <gmock/gmock.h>
 #include <unistd.h>
@@ -43,6 +44,15 @@ TEST(File, AFileThatEndsEarlySaysWhere) {
     std::array<std::byte, 8> into = {};
     auto const error = error_of([&] { read_exactly(open_for_read(path), path, 4, into); });
     EXPECT_THAT(error, IsError(Errc::input, "read " + path + " at 4 for 8 B: the file ends at 10"));
+}
+
+TEST(File, NothingWhereAFileGoesOnIsAnIoError) {
+    // The kernel says of its attributes that they have a page, and gives a few bytes.
+    std::string const path = "/sys/devices/system/cpu/online";
+    if (!std::filesystem::exists(path)) { GTEST_SKIP() << "there is no " << path; }
+    std::array<std::byte, 4096> into = {};
+    EXPECT_THAT(error_of([&] { read_exactly(open_for_read(path), path, 0, into); }),
+                IsError(Errc::io, "read " + path + " at 0 for 4096 B: nothing came, though the file has 4096 B"));
 }
 
 TEST(File, AHugeConfigurationFileIsRefusedBeforeItIsRead) {

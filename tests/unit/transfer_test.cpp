@@ -114,7 +114,7 @@ TEST_F(TransferTest, ErrorsNameFileOffsetAndSize) {
              {-EIO, Errc::io, where + "Input/output error"},
              {-EINVAL, Errc::io, where + "Invalid argument"},
              {-ENOMEM, Errc::memory, where + "Cannot allocate memory"},
-             {0, Errc::input, where + "the file ends there, but had 21714 B when its header was read"},
+             {0, Errc::io, where + "nothing came, though the file has 21714 B"},
          }) {
         Transfer transfer(range, buffer.room(), false);
         take_outcome(access_, transfer, 4000);
