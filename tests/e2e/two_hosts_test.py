@@ -158,7 +158,7 @@ def test_a_file_server_that_goes_away_ends_all_ranks(shardwise, tmp_path):
         pids = wait_for(job, tmp_path, RANKS, lambda pids: all(has_open(pid, files) for pid in pids.values()))
         assert pids is not None, job.communicate()
         hosts.end_server()
-        result = finish(job, DEADLINE_SECONDS)
+        result = finish(job)
     assert result.returncode == IO, result.stderr
     assert not [rank for rank, pid in pids.items() if is_program(pid)], "ranks outlive their job"
     assert len(error_lines(result.stderr)) == 1 and str(folder) in error_lines(result.stderr)[0], result.stderr
